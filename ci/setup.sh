@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Install what the build, the tests and the measurements need, where it is missing.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: ci/setup.sh [--help] [PART...]
+
+Installs missing Debian packages with apt-get, as root or through sudo. Prints nothing when nothing
+is missing. Parts: build (always included), sanitizers, m32, programs, bench, afl; without any, all
+but bench and afl. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
+TEXT
+}
+
+die() {
+    printf 'setup.sh: %s\n' "$2" >&2
+    exit "$1"
+}
+
+# part | package | proof that it is there: a command, a file (several patterns), or a library name
+table='
+build      | cmake                 | cmake
+build      | ninja-build           | ninja
+build      | gcc                   | gcc
+build      | libc6-dev             | /usr/include/stdio.h
+build      | pkg-config            | pkg-config
+build      | libcmocka-dev         | /usr/include/cmocka.h
+sanitizers | clang-14              | clang-14
+sanitizers | libclang-rt-14-dev    | /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.asan-x86_64.a
+sanitizers | llvm-14               | llvm-cov-14
+m32        | gcc-multilib          | /usr/lib/gcc/*/*/32/libgcc.a
+programs   | python3               | python3
+programs   | git                   | git
+programs   | sqlite3               | sqlite3
+programs   | perl                  | perl
+programs   | xz-utils              | xz
+bench      | libmimalloc2.0        | /usr/lib/*/libmimalloc.so.2
+bench      | libjemalloc2          | /usr/lib/*/libjemalloc.so.2
+afl        | clang-14              | clang-14
+afl        | afl++                 | afl-clang-fast
+'
+
+present() {
+    case $1 in
+    /*) compgen -G "$1" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+parts=()
+for argument in "$@"; do
+    case $argument in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    build | sanitizers | m32 | programs | bench | afl) parts+=("$argument") ;;
+    *) die 2 "unknown argument '$argument', expected build, sanitizers, m32, programs, bench or afl" ;;
+    esac
+done
+if [ ${#parts[@]} -eq 0 ]; then
+    parts=(sanitizers m32 programs)
+fi
+parts+=(build)
+
+missing=()
+while IFS='| ' read -r part package proof; do
+    if [ -n "$part" ] && [[ " ${parts[*]} " == *" $part "* ]] && ! present "$proof" &&
+        [[ " ${missing[*]-} " != *" $package "* ]]; then
+        missing+=("$package")
+    fi
+done <<<"$table"
+
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null ||
+        die 1 "no apt-get here: install these yourself: ${missing[*]}"
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || die 1 "neither root nor sudo: cannot install ${missing[*]}"
+        as_root=(sudo)
+    fi
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    echo "setup.sh: installing ${missing[*]}"
+    if ! { "${as_root[@]}" apt-get update &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        die 1 "apt-get could not install ${missing[*]}: $(grep -m1 '^E:' "$log" || tail -n1 "$log")"
+    fi
+fi
+
+version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9]*\.[0-9]*\).*/\1/p')
+if [ "$(printf '3.25\n%s\n' "$version" | sort -V | head -n1)" != 3.25 ]; then
+    die 1 "cmake is $version, the presets need 3.25 or newer"
+fi

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Set up, build and run all tests. The last line counts them.
+set -euo pipefail
+
+presets_default=(check stress release msan tsan m32)
+
+usage() {
+    cat <<TEXT
+usage: ci/test.sh [--help] [PRESET...]
+
+Installs what is missing, then configures, builds and tests each preset (default:
+${presets_default[*]}). Exit status: 0 all passed, 1 something failed, 2 bad usage.
+TEXT
+}
+
+die() {
+    printf 'test.sh: %s\n' "$2" >&2
+    exit "$1"
+}
+
+cd "$(dirname "$0")/.."
+known=" $(sed -n '/"workflowPresets"/,$s/^      "name": "\([a-z0-9]*\)",$/\1/p' CMakePresets.json |
+    tr '\n' ' ')"
+presets=()
+for argument in "$@"; do
+    case $argument in
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        [[ $argument != *[!a-z0-9]* && $known == *" $argument "* ]] ||
+            die 2 "unknown preset '$argument', expected one of:$known"
+        presets+=("$argument")
+        ;;
+    esac
+done
+if [ ${#presets[@]} -eq 0 ]; then
+    presets=("${presets_default[@]}")
+fi
+
+parts=(build programs)
+for preset in "${presets[@]}"; do
+    case $preset in
+    release) ;;
+    m32 | afl) parts+=("$preset") ;;
+    *) parts+=(sanitizers) ;;
+    esac
+done
+ci/setup.sh "${parts[@]}"
+
+passed=0
+failed=0
+
+# The value of an attribute of the JUnit file's testsuite element, 0 when it is not there.
+attribute() {
+    local value
+    value=$(sed -n "/<testsuite/,/>/s/.*[[:space:]]$1=\"\([0-9]*\)\".*/\1/p" "$2" | head -n1)
+    echo "${value:-0}"
+}
+
+# A step that must succeed; its output is shown only when it does not.
+step() {
+    local log=$1
+    shift
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log"
+        return 1
+    fi
+}
+
+run_preset() {
+    local preset=$1 dir=build/$1 began=$SECONDS tests bad
+    mkdir -p "$dir"
+    rm -f "$dir/junit.xml"
+    if ! step "$dir/configure.log" cmake --preset "$preset"; then
+        echo "$preset: configure failed"
+        failed=$((failed + 1))
+        return
+    fi
+    if ! step "$dir/build.log" cmake --build --preset "$preset" -- -k 0; then
+        echo "$preset: build failed"
+        failed=$((failed + 1))
+        return
+    fi
+    echo "$preset: built in $((SECONDS - began)) s"
+    began=$SECONDS
+    local status=0
+    ctest --preset "$preset" --output-junit "$PWD/$dir/junit.xml" || status=$?
+    tests=0 bad=0
+    if [ -s "$dir/junit.xml" ]; then
+        tests=$(attribute tests "$dir/junit.xml")
+        bad=$(attribute failures "$dir/junit.xml")
+    fi
+    # No test run at all is a failure, and so is a ctest that failed without naming a test.
+    if [ "$tests" -eq 0 ] || { [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; }; then
+        bad=$((bad + 1))
+        tests=$((tests + 1))
+    fi
+    passed=$((passed + tests - bad))
+    failed=$((failed + bad))
+    echo "$preset: $((tests - bad)) passed, $bad failed in $((SECONDS - began)) s"
+}
+
+for preset in "${presets[@]}"; do
+    echo "== $preset"
+    run_preset "$preset"
+done
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * NT spelling to core: creating and destroying heaps, the process heap, listing. Calls heap, call,
+ * probe. */
+#include <string.h>
+
+#include "api.h"
+#include "lock.h"
+#include "page.h"
+#include "probe.h"
+#include "report.h"
+#include "seh.h"
+
+#define DEFAULT_RESERVE_PAGES 64u
+#define RESERVE_STEP_PAGES 16u
+#define FOREIGN_MIN_PAGES 2u
+#define SIZE_LIMIT (SIZE_MAX / 2 - NTH_GRANULE_BYTES) /* rounding up cannot wrap below it */
+
+/* Honoured bits, by call, from the one table. */
+enum {
+#define HONOURED(bit) (bit)
+#define IGNORED(bit) 0u
+#define REFUSED(bit) 0u
+#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) CREATE_RTL_##name = rtl(bit),
+#include "flags.def"
+#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) CREATE_WIN32_##name = win32(bit),
+#include "flags.def"
+    CREATE_RTL_HONOURED = 0
+#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) | CREATE_RTL_##name
+#include "flags.def"
+    ,
+    CREATE_WIN32_HONOURED = 0
+#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) | CREATE_WIN32_##name
+#include "flags.def"
+};
+
+static size_t pages_up(size_t bytes)
+{
+    return nth_round_up(bytes, NTH_PAGE_BYTES);
+}
+
+/* The documented table of reserve and commit. */
+static void settle_sizes(struct nth_create *wish)
+{
+    if (wish->reserve_bytes == 0 && wish->commit_bytes == 0) {
+        wish->reserve_bytes = DEFAULT_RESERVE_PAGES * NTH_PAGE_BYTES;
+    } else if (wish->reserve_bytes == 0) {
+        wish->reserve_bytes =
+            nth_round_up(wish->commit_bytes, RESERVE_STEP_PAGES * NTH_PAGE_BYTES);
+    }
+    wish->reserve_bytes = pages_up(wish->reserve_bytes);
+    wish->commit_bytes = pages_up(wish->commit_bytes == 0 ? 1 : wish->commit_bytes);
+    if (wish->commit_bytes > wish->reserve_bytes) {
+        wish->commit_bytes = wish->reserve_bytes;
+    }
+}
+
+static size_t given(size_t value, size_t otherwise)
+{
+    return value != 0 ? value : otherwise;
+}
+
+static void settle_parameters(struct nth_create *wish, const RTL_HEAP_PARAMETERS *asked)
+{
+    static const RTL_HEAP_PARAMETERS none;
+    const RTL_HEAP_PARAMETERS *use = asked != NULL ? asked : &none;
+    wish->segment_reserve_bytes = given(use->SegmentReserve, NTH_SEGMENT_RESERVE_BYTES);
+    wish->segment_commit_bytes =
+        given(use->SegmentCommit, NTH_SEGMENT_COMMIT_PAGES * (size_t)NTH_PAGE_BYTES);
+    wish->segment_reserve_bytes = wish->segment_reserve_bytes > SIZE_LIMIT
+                                      ? SIZE_LIMIT / NTH_GRANULE_BYTES * NTH_GRANULE_BYTES
+                                      : nth_round_up(wish->segment_reserve_bytes,
+                                                     NTH_GRANULE_BYTES);
+    wish->segment_commit_bytes = wish->segment_commit_bytes > wish->segment_reserve_bytes
+                                     ? wish->segment_reserve_bytes
+                                     : pages_up(wish->segment_commit_bytes);
+    wish->decommit_block_bytes =
+        given(use->DeCommitFreeBlockThreshold, NTH_DECOMMIT_BLOCK_BYTES);
+    wish->decommit_total_bytes =
+        given(use->DeCommitTotalFreeThreshold, NTH_DECOMMIT_TOTAL_BYTES);
+    wish->allocation_max_bytes = given(use->MaximumAllocationSize, SIZE_MAX);
+    wish->threshold_bytes = given(use->VirtualMemoryThreshold, NTH_THRESHOLD_BYTES);
+    if (wish->threshold_bytes > NTH_THRESHOLD_BYTES) {
+        wish->threshold_bytes = NTH_THRESHOLD_BYTES;
+    }
+    wish->commit_routine = use->CommitRoutine;
+}
+
+/* What RTL_HEAP_PARAMETERS may ask for; FALSE refuses. `asked` is a copy. */
+static bool parameters_allowed(const RTL_HEAP_PARAMETERS *asked, const void *base, ULONG flags)
+{
+    if (asked->Length != sizeof(*asked) || asked->Reserved[0] != 0 || asked->Reserved[1] != 0) {
+        return false;
+    }
+    if (asked->CommitRoutine == NULL) {
+        return true;
+    }
+    return base != NULL && (flags & HEAP_GROWABLE) == 0 && asked->InitialCommit != 0 &&
+           asked->InitialReserve >= asked->InitialCommit;
+}
+
+static bool base_allowed(const struct nth_create *wish)
+{
+    const uintptr_t base = (uintptr_t)wish->base;
+    return base % NTH_GRANULE_BYTES == 0 &&
+           wish->reserve_bytes >= FOREIGN_MIN_PAGES * (size_t)NTH_PAGE_BYTES &&
+           wish->reserve_bytes <= UINTPTR_MAX - base;
+}
+
+NTSTATUS nth_api_create(const struct nth_create *wish, HANDLE *heap)
+{
+    return nth_api_status(nth_heap_create(wish, heap));
+}
+
+/* In a call of its own, so that a CommitRoutine's exception has somewhere to go. */
+static HANDLE create(const char *name, struct nth_create *wish, enum nth_status *status)
+{
+    struct nth_call call = {.outer = nth_self.call, .name = name};
+    HANDLE heap = NULL;
+    nth_self.call = &call;
+    *status = nth_heap_create(wish, &heap);
+    nth_self.call = call.outer;
+    if (call.thrown) {
+        nth_raise(&call.record);
+    }
+    return *status == NTH_OK ? heap : NULL;
+}
+
+PVOID RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T CommitSize, PVOID Lock,
+                    PRTL_HEAP_PARAMETERS Parameters)
+{
+    RTL_HEAP_PARAMETERS asked;
+    enum nth_status status;
+    struct nth_create wish = {.flags = (Flags & (ULONG)CREATE_RTL_HONOURED) | NTH_FLAG_PRIVATE,
+                              .base = HeapBase,
+                              .reserve_bytes = ReserveSize,
+                              .commit_bytes = CommitSize,
+                              .lock = Lock};
+    if (Parameters != NULL) {
+        if (!nth_probe_read(Parameters, sizeof(*Parameters))) {
+            return NULL;
+        }
+        asked = *Parameters;
+        if (!parameters_allowed(&asked, HeapBase, Flags)) {
+            return NULL;
+        }
+    }
+    settle_parameters(&wish, Parameters != NULL ? &asked : NULL);
+    if (wish.commit_routine != NULL) {
+        wish.reserve_bytes = asked.InitialReserve;
+        wish.commit_bytes = asked.InitialCommit;
+    }
+    if (wish.reserve_bytes > SIZE_LIMIT ||
+        (wish.commit_bytes > SIZE_LIMIT && wish.reserve_bytes == 0)) {
+        return NULL;
+    }
+    wish.commit_bytes = wish.commit_bytes > SIZE_LIMIT ? SIZE_LIMIT : wish.commit_bytes;
+    if (HeapBase != NULL && !base_allowed(&wish)) {
+        return NULL;
+    }
+    settle_sizes(&wish);
+    if (HeapBase != NULL && wish.commit_routine == NULL) {
+        wish.commit_bytes = wish.reserve_bytes;
+        if (!nth_probe_write(HeapBase, wish.reserve_bytes)) {
+            return NULL;
+        }
+    }
+    if (Lock != NULL &&
+        ((Flags & HEAP_NO_SERIALIZE) != 0 || !nth_probe_write(Lock, sizeof(*wish.lock)) ||
+         wish.lock->LockSemaphore == NULL)) {
+        return NULL;
+    }
+    return create("RtlCreateHeap", &wish, &status);
+}
+
+HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
+{
+    enum nth_status status = NTH_BAD_ARGUMENT;
+    HANDLE heap = NULL;
+    struct nth_create wish = {.flags = (flOptions & (DWORD)CREATE_WIN32_HONOURED) |
+                                       (dwMaximumSize == 0 ? HEAP_GROWABLE : 0u) |
+                                       NTH_FLAG_PRIVATE,
+                              .reserve_bytes = dwMaximumSize,
+                              .commit_bytes = dwInitialSize};
+    settle_parameters(&wish, NULL);
+    if (dwInitialSize <= SIZE_LIMIT && dwMaximumSize <= SIZE_LIMIT &&
+        (dwMaximumSize == 0 || dwInitialSize < dwMaximumSize)) {
+        settle_sizes(&wish);
+        heap = create("HeapCreate", &wish, &status);
+    }
+    if (heap == NULL) {
+        nth_api_error(nth_api_status(status));
+    }
+    return heap;
+}
+
+NTSTATUS nth_api_destroy(const char *name, HANDLE handle)
+{
+    struct nth_call call;
+    if (handle != NULL && handle == nth_process.process_heap) {
+        return STATUS_INVALID_PARAMETER;
+    }
+    struct nth_heap *heap = nth_call_begin_last(&call, name, handle);
+    if (heap == NULL && (call.heap == NULL || call.noted == 0)) {
+        const enum nth_status status = nth_api_refusal(&call);
+        nth_call_end(&call);
+        return nth_api_status(status);
+    }
+    struct nth_slot *slot = call.slot;
+    nth_gate_close(slot);
+    nth_call_finish(&call);
+    nth_heap_discard(slot);
+    if (call.noted) {
+        nth_report_deliver(&call.report, 1);
+    }
+    return STATUS_SUCCESS;
+}
+
+PVOID RtlDestroyHeap(PVOID HeapHandle)
+{
+    return NT_SUCCESS(nth_api_destroy("RtlDestroyHeap", HeapHandle)) ? NULL : HeapHandle;
+}
+
+BOOL HeapDestroy(HANDLE hHeap)
+{
+    const NTSTATUS status = nth_api_destroy("HeapDestroy", hHeap);
+    if (!NT_SUCCESS(status)) {
+        nth_api_error(status);
+    }
+    return NT_SUCCESS(status);
+}
+
+/* Made once; two threads that come first at the same time agree under the process lock. */
+static HANDLE process_heap(void)
+{
+    struct nth_create wish = {.flags = HEAP_GROWABLE};
+    if (nth_process_start() != NTH_OK) {
+        return NULL;
+    }
+    if (nth_process.process_heap == NULL) {
+        settle_parameters(&wish, NULL);
+        settle_sizes(&wish);
+        nth_process_lock();
+        if (nth_process.process_heap == NULL &&
+            nth_heap_create_locked(&wish, &nth_process.process_heap) != NTH_OK) {
+            nth_process.process_heap = NULL;
+        }
+        nth_process_unlock();
+    }
+    return nth_process.process_heap;
+}
+
+HANDLE GetProcessHeap(void)
+{
+    HANDLE heap = process_heap();
+    if (heap == NULL) {
+        nth_self.last_error = ERROR_NOT_ENOUGH_MEMORY;
+    }
+    return heap;
+}
+
+NTSTATUS nth_api_heaps(ULONG count, PVOID *heaps, ULONG *total)
+{
+    *total = 0;
+    if (process_heap() == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (;;) {
+        const ULONG have = nth_process.heap_count;
+        const ULONG fill = count < have ? count : have;
+        if (fill > 0 && !nth_probe_write(heaps, fill * sizeof(*heaps))) {
+            return STATUS_ACCESS_VIOLATION;
+        }
+        nth_process_lock();
+        const bool same = nth_process.heap_count == have;
+        for (ULONG idx = 0; same && idx < fill; idx++) {
+            heaps[idx] = nth_slot_at(idx)->handle;
+        }
+        nth_process_unlock();
+        if (same) {
+            *total = have;
+            return STATUS_SUCCESS;
+        }
+    }
+}
+
+ULONG RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
+{
+    ULONG total = 0;
+    (void)nth_api_heaps(NumberOfHeaps, ProcessHeaps, &total);
+    return total;
+}
+
+DWORD GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps)
+{
+    ULONG total = 0;
+    const NTSTATUS status = nth_api_heaps(NumberOfHeaps, ProcessHeaps, &total);
+    if (!NT_SUCCESS(status)) {
+        nth_api_error(status);
+    }
+    return total;
+}
+
+/* The next heap in order of creation after `*seen`, up to `last`; NULL at the end. */
+static HANDLE heap_after(uint64_t *seen, uint64_t last)
+{
+    nth_process_lock();
+    const struct nth_slot *slot = nth_slot_after(*seen);
+    HANDLE handle = slot != NULL && slot->serial <= last ? slot->handle : NULL;
+    *seen = slot != NULL ? slot->serial : *seen;
+    nth_process_unlock();
+    return handle;
+}
+
+/* Those there when it began, as far as they still are. */
+NTSTATUS nth_api_each_heap(NTSTATUS (*routine)(PVOID heap, PVOID context), PVOID context)
+{
+    HANDLE first = nth_process.process_heap;
+    const uint64_t last = nth_process.heap_serial;
+    uint64_t seen = 0;
+    NTSTATUS status = first != NULL ? routine(first, context) : STATUS_SUCCESS;
+    for (HANDLE heap = heap_after(&seen, last); heap != NULL && NT_SUCCESS(status);
+         heap = heap_after(&seen, last)) {
+        if (heap != first) {
+            status = routine(heap, context);
+        }
+    }
+    return status;
+}
+
+NTSTATUS RtlEnumProcessHeaps(NTSTATUS (*Routine)(PVOID HeapHandle, PVOID Parameter),
+                             PVOID Parameter)
+{
+    if (Routine == NULL) {
+        return STATUS_INVALID_PARAMETER;
+    }
+    return process_heap() == NULL ? STATUS_NO_MEMORY : nth_api_each_heap(Routine, Parameter);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A thread's magazines for one heap: for each size class a stack of free slots that only this
+ * thread takes from, without the lock. Out of band, a reservation each. */
+#ifndef NTH_CACHE_H
+#define NTH_CACHE_H
+
+#include "heap.h"
+
+struct nth_cache {
+    NTH_ATOMIC(struct nth_thread *) owner; /* NULL: the thread is gone, another may take over */
+    uint64_t counts[NTH_BUCKET_COUNT];     /* count, and its complement above, under the key */
+    uint64_t slots[NTH_BUCKET_COUNT][NTH_LFH_MAGAZINE_MAX]; /* sealed references to headers */
+};
+
+#define NTH_CACHE_BYTES                                                                            \
+    ((sizeof(struct nth_cache) + NTH_PAGE_BYTES - 1u) / NTH_PAGE_BYTES * NTH_PAGE_BYTES)
+
+static inline void nth_cache_count_put(struct nth_cache *cache, uint32_t bucket, uint32_t count,
+                                       uint64_t key)
+{
+    cache->counts[bucket] = (count | (uint64_t)~count << 32) ^ key;
+}
+
+/* False when the word is not whole. */
+static inline bool nth_cache_count(const struct nth_cache *cache, uint32_t bucket, uint64_t key,
+                                   uint32_t *count)
+{
+    const uint64_t word = cache->counts[bucket] ^ key;
+    *count = (uint32_t)word;
+    return (uint32_t)(word >> 32) == (uint32_t)~word && *count <= NTH_LFH_MAGAZINE_MAX;
+}
+
+/* Pad for the slot words of one class: a word moved to another class does not open. */
+static inline uint64_t nth_cache_pad(uint64_t key, uint32_t bucket)
+{
+    return nth_rotate(key, 17u) + bucket * 0x9E3779B97F4A7C15ull;
+}
+
+/* This thread's cache of the heap, made or adopted when there is none; NULL when that cannot be.
+ * The heap's lock is held. */
+struct nth_cache *nth_cache_own(struct nth_heap *heap);
+
+/* Cache number `idx`; NULL when there is none or on damage (noted). */
+struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx);
+
+/* Thread exit: its caches wait for another thread. */
+void nth_cache_orphan(struct nth_thread *thread);
+
+/* In a forked child: caches of threads that are gone. */
+void nth_cache_adopt_all(void);
+
+/* Give all caches of a heap back, for destroy. */
+void nth_cache_drop_all(struct nth_heap *heap);
+
+#endif

@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The front end with the lock held: chunks, their lists, refilling and emptying magazines. Calls
+ * backend, block, cache, report. */
+#include "front.h"
+
+#include "backend.h"
+#include "report.h"
+
+#define SLOTS_PER_WORD NTH_WORD_BITS
+#define BUCKET_ON (1ull << 40)
+#define CHUNK_LIMIT 0xFFFFFFu
+
+static enum nth_status broken(const struct nth_region *region, uint64_t offset, const char *field)
+{
+    nth_note(NTH_CORRUPT_CHUNK, nth_region_place(region, offset + NTH_HEADER_BYTES), field);
+    return NTH_CORRUPT;
+}
+
+void nth_front_init(struct nth_heap *heap)
+{
+    for (uint32_t bucket = 0; bucket < NTH_BUCKET_COUNT; bucket++) {
+        nth_heap_put(heap, &heap->buckets[bucket].partial, 0);
+        nth_heap_put(heap, &heap->buckets[bucket].outstanding, 0);
+        nth_heap_put(heap, &heap->buckets[bucket].chunks, 0);
+    }
+    for (uint32_t idx = 0; idx < NTH_CACHE_MAX_COUNT; idx++) {
+        nth_heap_put(heap, &heap->caches[idx], 0);
+    }
+}
+
+static enum nth_status bucket_word(struct nth_heap *heap, const uint64_t *word, uint64_t *value)
+{
+    return nth_heap_open(heap, word, NTH_CORRUPT_HEAP_STATE, "heap.buckets", value);
+}
+
+enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *serves)
+{
+    uint64_t count = 0;
+    *serves = false;
+    if (bytes > NTH_LFH_MAX_BYTES || !nth_front_allowed(heap)) {
+        return NTH_OK;
+    }
+    uint64_t *word = &heap->buckets[nth_bucket_of(bytes)].outstanding;
+    const enum nth_status status = bucket_word(heap, word, &count);
+    if (status != NTH_OK) {
+        return status;
+    }
+    *serves = (count & BUCKET_ON) != 0;
+    if (!*serves) {
+        count++;
+        *serves = count >= NTH_LFH_START_COUNT;
+        heap->state.front_end |= *serves;
+        nth_heap_put(heap, word, *serves ? BUCKET_ON : count);
+    }
+    return NTH_OK;
+}
+
+enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes)
+{
+    uint64_t count = 0;
+    if (bytes > NTH_LFH_MAX_BYTES || !nth_front_allowed(heap)) {
+        return NTH_OK;
+    }
+    uint64_t *word = &heap->buckets[nth_bucket_of(bytes)].outstanding;
+    const enum nth_status status = bucket_word(heap, word, &count);
+    if (status == NTH_OK && (count & BUCKET_ON) == 0 && count > 0) {
+        nth_heap_put(heap, word, count - 1);
+    }
+    return status;
+}
+
+enum nth_status nth_chunk_read(struct nth_heap *heap, const struct nth_block *block,
+                               struct nth_chunk *chunk)
+{
+    uint64_t info = 0;
+    chunk->region = block->region;
+    chunk->offset = block->offset;
+    chunk->units = block->units;
+    if (block->state != NTH_BLOCK_CHUNK ||
+        !nth_inband_open(heap, block->region, block->offset + NTH_CHUNK_INFO, &info)) {
+        return broken(block->region, block->offset, "chunk.info");
+    }
+    chunk->bucket = (uint32_t)info & 0x7Fu;
+    chunk->slots = (uint32_t)(info >> 7) & 0x1FFu;
+    chunk->free = (uint32_t)(info >> 16) & 0x1FFu;
+    if (info >> 25 != 0 || chunk->bucket >= NTH_BUCKET_COUNT || chunk->free > chunk->slots ||
+        chunk->slots > nth_bucket_slots(chunk->bucket) ||
+        nth_chunk_slot(chunk, chunk->slots) > block->offset + nth_block_bytes(block)) {
+        return broken(block->region, block->offset, "chunk.info");
+    }
+    return NTH_OK;
+}
+
+static void chunk_info_put(const struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    nth_inband_put(heap, chunk->region, chunk->offset + NTH_CHUNK_INFO,
+                   (uint64_t)chunk->free << 16 | (uint64_t)chunk->slots << 7 | chunk->bucket);
+}
+
+static uint64_t free_word_offset(const struct nth_chunk *chunk, uint32_t slot)
+{
+    return chunk->offset + NTH_CHUNK_FREE + 8u * (slot / SLOTS_PER_WORD);
+}
+
+static enum nth_status free_word(const struct nth_heap *heap, const struct nth_chunk *chunk,
+                                 uint32_t slot, uint64_t *bits)
+{
+    if (!nth_inband_open(heap, chunk->region, free_word_offset(chunk, slot), bits)) {
+        return broken(chunk->region, chunk->offset, "chunk.free");
+    }
+    return NTH_OK;
+}
+
+/* The chunk that a list link or head names. */
+static enum nth_status chunk_follow(struct nth_heap *heap, uint64_t reference, uint32_t bucket,
+                                    struct nth_chunk *chunk)
+{
+    struct nth_region *region = NULL;
+    uint64_t offset = 0;
+    struct nth_block block;
+    if (nth_reference_resolve(heap, reference, &region, &offset) != NTH_OK ||
+        !nth_tag_starts(*nth_tag_at(region, offset), offset)) {
+        nth_note(NTH_CORRUPT_CHUNK, NULL, "chunk.link");
+        return NTH_CORRUPT;
+    }
+    enum nth_status status = nth_block_read(heap, region, offset, &block);
+    status = status == NTH_OK ? nth_chunk_read(heap, &block, chunk) : status;
+    if (status == NTH_OK && (chunk->bucket != bucket || chunk->free == 0)) {
+        return broken(region, offset, "chunk.link");
+    }
+    return status;
+}
+
+static enum nth_status chunk_link(const struct nth_heap *heap, const struct nth_chunk *chunk,
+                                  uint64_t place, uint64_t *reference)
+{
+    if (!nth_inband_open(heap, chunk->region, chunk->offset + place, reference)) {
+        return broken(chunk->region, chunk->offset,
+                      place == NTH_CHUNK_NEXT ? "chunk.next" : "chunk.previous");
+    }
+    return NTH_OK;
+}
+
+static uint64_t chunk_reference(const struct nth_chunk *chunk)
+{
+    return nth_block_reference(chunk->region, chunk->offset);
+}
+
+/* A chunk with free slots is on its class's list, and both neighbours say so. */
+static enum nth_status chunk_list_check(struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    struct nth_chunk other;
+    uint64_t next = 0;
+    uint64_t previous = 0;
+    uint64_t back = chunk_reference(chunk);
+    enum nth_status status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
+    status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+    if (status == NTH_OK && next != 0) {
+        status = chunk_follow(heap, next, chunk->bucket, &other);
+        status = status == NTH_OK ? chunk_link(heap, &other, NTH_CHUNK_PREVIOUS, &back) : status;
+    }
+    if (status == NTH_OK && back == chunk_reference(chunk)) {
+        if (previous != 0) {
+            status = chunk_follow(heap, previous, chunk->bucket, &other);
+            status = status == NTH_OK ? chunk_link(heap, &other, NTH_CHUNK_NEXT, &back) : status;
+        } else {
+            status = bucket_word(heap, &heap->buckets[chunk->bucket].partial, &back);
+        }
+    }
+    return status == NTH_OK && back != chunk_reference(chunk)
+               ? broken(chunk->region, chunk->offset, "chunk.link")
+               : status;
+}
+
+static void chunk_link_put(struct nth_heap *heap, uint64_t reference, uint64_t place,
+                           uint64_t value)
+{
+    struct nth_region *region = NULL;
+    uint64_t offset = 0;
+    NTH_ASSERT(nth_reference_resolve(heap, reference, &region, &offset) == NTH_OK);
+    nth_inband_put(heap, region, offset + place, value);
+}
+
+/* Checked before: takes the chunk off its list. */
+static void chunk_unlink(struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    uint64_t next = 0;
+    uint64_t previous = 0;
+    NTH_ASSERT(chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next) == NTH_OK);
+    NTH_ASSERT(chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) == NTH_OK);
+    if (next != 0) {
+        chunk_link_put(heap, next, NTH_CHUNK_PREVIOUS, previous);
+    }
+    if (previous != 0) {
+        chunk_link_put(heap, previous, NTH_CHUNK_NEXT, next);
+    } else {
+        nth_heap_put(heap, &heap->buckets[chunk->bucket].partial, next);
+    }
+}
+
+/* The head of the class's list is sound, so that a chunk can be put before it. */
+static enum nth_status chunk_head(struct nth_heap *heap, uint32_t bucket, uint64_t *first,
+                                  struct nth_chunk *chunk)
+{
+    uint64_t previous = 0;
+    enum nth_status status = bucket_word(heap, &heap->buckets[bucket].partial, first);
+    if (status == NTH_OK && *first != 0) {
+        status = chunk_follow(heap, *first, bucket, chunk);
+        status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+        if (status == NTH_OK && previous != 0) {
+            status = broken(chunk->region, chunk->offset, "chunk.previous");
+        }
+    }
+    return status;
+}
+
+static void chunk_push(struct nth_heap *heap, const struct nth_chunk *chunk, uint64_t first)
+{
+    nth_inband_put(heap, chunk->region, chunk->offset + NTH_CHUNK_NEXT, first);
+    nth_inband_put(heap, chunk->region, chunk->offset + NTH_CHUNK_PREVIOUS, 0);
+    if (first != 0) {
+        chunk_link_put(heap, first, NTH_CHUNK_PREVIOUS, chunk_reference(chunk));
+    }
+    nth_heap_put(heap, &heap->buckets[chunk->bucket].partial, chunk_reference(chunk));
+}
+
+static void slots_init(const struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    for (uint32_t word = 0; word < nth_bucket_words(chunk->bucket); word++) {
+        const uint32_t first = word * SLOTS_PER_WORD;
+        const uint32_t count = chunk->slots <= first ? 0 : chunk->slots - first;
+        nth_inband_put(heap, chunk->region, free_word_offset(chunk, first),
+                       count >= SLOTS_PER_WORD ? NTH_WORD_MASK : (1ull << count) - 1u);
+    }
+    for (uint32_t slot = 0; slot < chunk->slots; slot++) {
+        const struct nth_block block = {.region = chunk->region,
+                                        .offset = nth_chunk_slot(chunk, slot),
+                                        .state = NTH_BLOCK_SLOT_FREE,
+                                        .bucket = chunk->bucket,
+                                        .slot = slot};
+        nth_block_write(heap, &block);
+    }
+}
+
+/* A new chunk for the class; each one is twice the last, up to full size. */
+static enum nth_status chunk_make(struct nth_heap *heap, uint32_t bucket, struct nth_chunk *chunk)
+{
+    struct nth_bucket *class = &heap->buckets[bucket];
+    struct nth_block block = {.state = NTH_BLOCK_CHUNK};
+    uint64_t chunks = 0;
+    enum nth_status status = bucket_word(heap, &class->chunks, &chunks);
+    if (status != NTH_OK) {
+        return status;
+    }
+    const uint32_t most = nth_bucket_slots(bucket);
+    const uint64_t wish = (uint64_t)NTH_LFH_SLOTS_FIRST << (chunks < 8 ? chunks : 8);
+    chunk->bucket = bucket;
+    chunk->slots = wish < most ? (uint32_t)wish : most;
+    chunk->offset = 0;
+    const uint64_t units = nth_chunk_slot(chunk, chunk->slots) / NTH_UNIT_BYTES;
+    status = nth_backend_take(heap, units, true, &block);
+    if (status != NTH_OK) {
+        return status;
+    }
+    chunk->region = block.region;
+    chunk->offset = block.offset;
+    chunk->units = block.units;
+    chunk->free = chunk->slots;
+    nth_heap_put(heap, &class->chunks, chunks < CHUNK_LIMIT ? chunks + 1 : chunks);
+    heap->state.chunk_count++;
+    heap->state.chunk_units += block.units;
+    chunk_info_put(heap, chunk);
+    slots_init(heap, chunk);
+    chunk_push(heap, chunk, 0);
+    return NTH_OK;
+}
+
+/* Everything was checked: the slots' starts go away and the chunk leaves its list. */
+static void chunk_dissolve(struct nth_heap *heap, const void *context)
+{
+    const struct nth_chunk *chunk = context;
+    uint64_t chunks = 0;
+    uint64_t *word = &heap->buckets[chunk->bucket].chunks;
+    NTH_ASSERT(bucket_word(heap, word, &chunks) == NTH_OK);
+    nth_heap_put(heap, word, chunks > 0 ? chunks - 1 : 0);
+    chunk_unlink(heap, chunk);
+    for (uint32_t idx = 0; idx < chunk->slots; idx++) {
+        nth_block_erase(chunk->region, nth_chunk_slot(chunk, idx));
+    }
+    heap->state.chunk_count--;
+    heap->state.chunk_units -= chunk->units;
+}
+
+/* An empty chunk on its class's list goes back to the back end. */
+static enum nth_status chunk_retire(struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    const struct nth_block block = {.region = chunk->region,
+                                    .offset = chunk->offset,
+                                    .state = NTH_BLOCK_CHUNK,
+                                    .units = chunk->units};
+    uint64_t chunks = 0;
+    uint32_t free_slots = 0;
+    enum nth_status status = bucket_word(heap, &heap->buckets[chunk->bucket].chunks, &chunks);
+    status = status == NTH_OK ? nth_chunk_check(heap, chunk, &free_slots) : status;
+    if (status == NTH_OK && free_slots != chunk->slots) {
+        status = broken(chunk->region, chunk->offset, "chunk.free");
+    }
+    return status == NTH_OK ? nth_backend_give_after(heap, &block, chunk_dissolve, chunk) : status;
+}
+
+enum nth_status nth_chunk_check(struct nth_heap *heap, const struct nth_chunk *chunk,
+                                uint32_t *free_slots)
+{
+    uint32_t listed = 0;
+    enum nth_status status = chunk->free > 0 ? chunk_list_check(heap, chunk) : NTH_OK;
+    *free_slots = 0;
+    for (uint32_t idx = 0; status == NTH_OK && idx < chunk->slots; idx++) {
+        struct nth_block slot;
+        uint64_t bits = 0;
+        status = free_word(heap, chunk, idx, &bits);
+        status = status == NTH_OK
+                     ? nth_block_read(heap, chunk->region, nth_chunk_slot(chunk, idx), &slot)
+                     : status;
+        if (status != NTH_OK) {
+            return status;
+        }
+        const bool marked = (bits >> (idx % SLOTS_PER_WORD)) & 1u;
+        const bool is_free = slot.state == NTH_BLOCK_SLOT_FREE;
+        if (slot.bucket != chunk->bucket || slot.slot != idx || (marked && !is_free) ||
+            (!is_free && slot.state != NTH_BLOCK_SLOT_BUSY)) {
+            return broken(chunk->region, chunk->offset, "chunk.free");
+        }
+        listed += marked;
+        *free_slots += is_free;
+    }
+    return status == NTH_OK && listed != chunk->free
+               ? broken(chunk->region, chunk->offset, "chunk.info")
+               : status;
+}
+
+/* The chunk of a slot, by the slot's own number. */
+enum nth_status nth_chunk_of(struct nth_heap *heap, const struct nth_block *slot,
+                                struct nth_chunk *chunk)
+{
+    const uint64_t back =
+        nth_chunk_first(slot->bucket) + slot->slot * nth_bucket_bytes(slot->bucket);
+    struct nth_block block;
+    if (back > slot->offset - NTH_SEGMENT_FIRST) {
+        return broken(slot->region, slot->offset, "block.header");
+    }
+    enum nth_status status = nth_block_read(heap, slot->region, slot->offset - back, &block);
+    status = status == NTH_OK ? nth_chunk_read(heap, &block, chunk) : status;
+    if (status == NTH_OK && (chunk->bucket != slot->bucket || slot->slot >= chunk->slots)) {
+        status = broken(slot->region, slot->offset, "chunk.info");
+    }
+    return status;
+}
+
+/* Mark a free slot in its chunk; an empty chunk goes back when the class has another one, or
+ * `all` are to go. */
+static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block *slot, bool all)
+{
+    struct nth_chunk chunk;
+    struct nth_chunk head;
+    uint64_t bits = 0;
+    uint64_t first = 0;
+    enum nth_status status = nth_chunk_of(heap, slot, &chunk);
+    status = status == NTH_OK ? free_word(heap, &chunk, slot->slot, &bits) : status;
+    const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
+    if (status == NTH_OK && ((bits & bit) != 0 || chunk.free >= chunk.slots)) {
+        status = broken(chunk.region, chunk.offset, "chunk.free");
+    }
+    if (status == NTH_OK && chunk.free == 0) {
+        status = chunk_head(heap, chunk.bucket, &first, &head);
+    }
+    if (status != NTH_OK) {
+        return status;
+    }
+    nth_inband_put(heap, chunk.region, free_word_offset(&chunk, slot->slot), bits | bit);
+    const bool was_full = chunk.free == 0;
+    chunk.free++;
+    chunk_info_put(heap, &chunk);
+    if (was_full) {
+        chunk_push(heap, &chunk, first);
+    }
+    if (chunk.free < chunk.slots) {
+        return NTH_OK;
+    }
+    uint64_t next = 0;
+    uint64_t previous = 0;
+    status = chunk_link(heap, &chunk, NTH_CHUNK_NEXT, &next);
+    status = status == NTH_OK ? chunk_link(heap, &chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+    const bool spare = next != 0 || previous != 0;
+    return status == NTH_OK && (all || spare) ? chunk_retire(heap, &chunk) : status;
+}
+
+/* One free slot out of the class's first chunk, which leaves the list when it has no more. */
+static enum nth_status slot_draw(struct nth_heap *heap, struct nth_chunk *chunk, uint64_t *offset)
+{
+    uint64_t bits = 0;
+    uint32_t word = 0;
+    enum nth_status status = NTH_OK;
+    for (word = 0; word < nth_bucket_words(chunk->bucket); word++) {
+        status = free_word(heap, chunk, word * SLOTS_PER_WORD, &bits);
+        if (status != NTH_OK || bits != 0) {
+            break;
+        }
+    }
+    const uint32_t slot = status == NTH_OK && bits != 0
+                              ? word * SLOTS_PER_WORD + (uint32_t)__builtin_ctzll(bits)
+                              : chunk->slots;
+    struct nth_block block;
+    if (status == NTH_OK && slot >= chunk->slots) {
+        status = broken(chunk->region, chunk->offset, "chunk.free");
+    }
+    if (status == NTH_OK && chunk->free == 1) {
+        status = chunk_list_check(heap, chunk);
+    }
+    status = status == NTH_OK
+                 ? nth_block_read(heap, chunk->region, nth_chunk_slot(chunk, slot), &block)
+                 : status;
+    if (status == NTH_OK && (block.state != NTH_BLOCK_SLOT_FREE || block.slot != slot ||
+                             block.bucket != chunk->bucket)) {
+        status = broken(chunk->region, chunk->offset, "chunk.free");
+    }
+    if (status != NTH_OK) {
+        return status;
+    }
+    if (chunk->free == 1) {
+        chunk_unlink(heap, chunk);
+    }
+    nth_inband_put(heap, chunk->region, free_word_offset(chunk, slot), bits & (bits - 1));
+    chunk->free--;
+    chunk_info_put(heap, chunk);
+    *offset = block.offset;
+    return NTH_OK;
+}
+
+/* The class's first chunk with free slots, made when there is none. */
+static enum nth_status chunk_first(struct nth_heap *heap, uint32_t bucket, struct nth_chunk *chunk)
+{
+    uint64_t first = 0;
+    const enum nth_status status = chunk_head(heap, bucket, &first, chunk);
+    return status == NTH_OK && first == 0 ? chunk_make(heap, bucket, chunk) : status;
+}
+
+static enum nth_status magazine_count(struct nth_heap *heap, struct nth_cache *cache,
+                                      uint32_t bucket, uint32_t *count)
+{
+    if (!nth_cache_count(cache, bucket, heap->config.key.first, count)) {
+        nth_note(NTH_CORRUPT_CACHE, NULL, "cache.counts");
+        return NTH_CORRUPT;
+    }
+    return NTH_OK;
+}
+
+static void magazine_push(const struct nth_heap *heap, struct nth_cache *cache, uint32_t bucket,
+                          uint32_t count, uint64_t reference)
+{
+    const uint64_t key = heap->config.key.first;
+    cache->slots[bucket][count] = nth_word_seal(reference, nth_cache_pad(key, bucket));
+    nth_cache_count_put(cache, bucket, count + 1, key);
+}
+
+/* The slot on top of a magazine, checked to be a free slot of the class. */
+static enum nth_status magazine_top(struct nth_heap *heap, const struct nth_cache *cache,
+                                    uint32_t bucket, uint32_t count, struct nth_block *slot)
+{
+    const uint64_t pad = nth_cache_pad(heap->config.key.first, bucket);
+    struct nth_region *region = NULL;
+    uint64_t reference = 0;
+    uint64_t offset = 0;
+    if (!nth_word_open(cache->slots[bucket][count - 1], pad, &reference) ||
+        nth_reference_resolve(heap, reference, &region, &offset) != NTH_OK) {
+        nth_note(NTH_CORRUPT_CACHE, NULL, "cache.slots");
+        return NTH_CORRUPT;
+    }
+    const enum nth_status status = nth_block_read(heap, region, offset, slot);
+    if (status == NTH_OK && (slot->state != NTH_BLOCK_SLOT_FREE || slot->bucket != bucket)) {
+        nth_note(NTH_CORRUPT_CACHE, nth_block_user(slot), "cache.slots");
+        return NTH_CORRUPT;
+    }
+    return status;
+}
+
+/* Take slots off a magazine until `keep` are left. */
+static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *cache,
+                                      uint32_t bucket, uint32_t keep, bool all)
+{
+    uint32_t count = 0;
+    enum nth_status status = magazine_count(heap, cache, bucket, &count);
+    while (status == NTH_OK && count > keep) {
+        struct nth_block slot;
+        status = magazine_top(heap, cache, bucket, count, &slot);
+        if (status == NTH_OK) {
+            count--;
+            nth_cache_count_put(cache, bucket, count, heap->config.key.first);
+            status = slot_return(heap, &slot, all);
+        }
+    }
+    return status;
+}
+
+/* Half a magazine at a time, as far as the class's chunks go without making a new one. */
+static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *cache,
+                                       uint32_t bucket)
+{
+    const uint32_t want = nth_bucket_magazine(bucket) / 2u;
+    uint32_t count = 0;
+    uint64_t first = 0;
+    enum nth_status status = magazine_count(heap, cache, bucket, &count);
+    while (status == NTH_OK && count < want) {
+        struct nth_chunk chunk;
+        uint64_t offset = 0;
+        status = chunk_head(heap, bucket, &first, &chunk);
+        if (status != NTH_OK || first == 0) {
+            break;
+        }
+        do {
+            status = slot_draw(heap, &chunk, &offset);
+            if (status == NTH_OK) {
+                magazine_push(heap, cache, bucket, count++,
+                              nth_block_reference(chunk.region, offset));
+            }
+        } while (status == NTH_OK && count < want && chunk.free > 0);
+    }
+    return status;
+}
+
+static void slot_hand_out(const struct nth_heap *heap, struct nth_block *slot, uint64_t bytes)
+{
+    slot->state = NTH_BLOCK_SLOT_BUSY;
+    slot->slack = (uint32_t)(nth_bucket_bytes(slot->bucket) - NTH_HEADER_BYTES - bytes);
+    nth_block_write(heap, slot);
+}
+
+void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
+{
+    const uint64_t handle = heap->config.handle;
+    struct nth_hot *hot = &nth_self.hot[(handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
+    if (cache != NULL) {
+        *hot = (struct nth_hot){
+            .handle = (HANDLE)(uintptr_t)handle,
+            .heap = heap,
+            .slot = nth_heap_slot(heap),
+            .cache = cache,
+            .key = heap->config.key,
+            .flags = heap->config.flags,
+            .generation = nth_load_acquire(&nth_process.generation),
+        };
+    }
+}
+
+enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t bytes,
+                               struct nth_block *block)
+{
+    struct nth_cache *cache = nth_cache_own(heap);
+    uint32_t count = 0;
+    enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
+    nth_hot_fill(heap, cache);
+    if (status == NTH_OK && cache != NULL) {
+        status = magazine_count(heap, cache, bucket, &count);
+        if (status == NTH_OK && count > 0) {
+            status = magazine_top(heap, cache, bucket, count, block);
+            if (status == NTH_OK) {
+                nth_cache_count_put(cache, bucket, count - 1, heap->config.key.first);
+                slot_hand_out(heap, block, bytes);
+            }
+            return status;
+        }
+    }
+    struct nth_chunk chunk;
+    uint64_t offset = 0;
+    status = status == NTH_OK ? chunk_first(heap, bucket, &chunk) : status;
+    status = status == NTH_OK ? slot_draw(heap, &chunk, &offset) : status;
+    status = status == NTH_OK ? nth_block_read(heap, chunk.region, offset, block) : status;
+    if (status != NTH_OK) {
+        return status == NTH_NO_MEMORY ? NTH_ABSENT : status;
+    }
+    slot_hand_out(heap, block, bytes);
+    return cache != NULL ? magazine_refill(heap, cache, bucket) : NTH_OK;
+}
+
+enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
+{
+    struct nth_cache *cache = nth_cache_own(heap);
+    const uint32_t bucket = block->bucket;
+    uint32_t count = 0;
+    enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
+    struct nth_chunk chunk;
+    status = status == NTH_OK ? nth_chunk_of(heap, block, &chunk) : status;
+    if (status == NTH_OK && cache != NULL) {
+        status = magazine_count(heap, cache, bucket, &count);
+        if (status == NTH_OK && count >= nth_bucket_magazine(bucket)) {
+            status = magazine_empty(heap, cache, bucket, nth_bucket_magazine(bucket) / 2u, false);
+            status = status == NTH_OK ? magazine_count(heap, cache, bucket, &count) : status;
+        }
+    }
+    if (status != NTH_OK) {
+        return status;
+    }
+    nth_block_take_back(block->region, block->offset, nth_block_bytes(block));
+    block->state = NTH_BLOCK_SLOT_FREE;
+    block->slack = 0;
+    nth_block_write(heap, block);
+    if (cache == NULL) {
+        return slot_return(heap, block, false);
+    }
+    magazine_push(heap, cache, bucket, count, nth_block_reference(block->region, block->offset));
+    return NTH_OK;
+}
+
+/* Chunks that are empty but were kept as the last of their class. */
+static enum nth_status bucket_trim(struct nth_heap *heap, uint32_t bucket)
+{
+    struct nth_chunk chunk;
+    uint64_t first = 0;
+    enum nth_status status = chunk_head(heap, bucket, &first, &chunk);
+    for (uint64_t count = heap->state.chunk_count; status == NTH_OK && first != 0; count--) {
+        uint64_t next = 0;
+        if (count == 0) {
+            return broken(chunk.region, chunk.offset, "chunk.next");
+        }
+        status = chunk_link(heap, &chunk, NTH_CHUNK_NEXT, &next);
+        if (status == NTH_OK && chunk.free == chunk.slots) {
+            status = chunk_retire(heap, &chunk);
+        }
+        first = next;
+        if (status == NTH_OK && first != 0) {
+            status = chunk_follow(heap, first, bucket, &chunk);
+        }
+    }
+    return status;
+}
+
+enum nth_status nth_front_compact(struct nth_heap *heap)
+{
+    enum nth_status status = NTH_OK;
+    for (uint64_t idx = 0; status == NTH_OK && idx < heap->state.cache_count; idx++) {
+        struct nth_cache *cache = nth_cache_at(heap, idx);
+        status = cache == NULL ? NTH_CORRUPT : NTH_OK;
+        for (uint32_t bucket = 0; status == NTH_OK && bucket < NTH_BUCKET_COUNT; bucket++) {
+            status = magazine_empty(heap, cache, bucket, 0, true);
+        }
+    }
+    for (uint32_t bucket = 0; status == NTH_OK && bucket < NTH_BUCKET_COUNT; bucket++) {
+        status = bucket_trim(heap, bucket);
+    }
+    return status;
+}
+
+static enum nth_status magazine_check(struct nth_heap *heap, struct nth_cache *cache,
+                                      uint32_t bucket, uint64_t *cached)
+{
+    uint32_t count = 0;
+    enum nth_status status = magazine_count(heap, cache, bucket, &count);
+    for (uint32_t idx = 0; status == NTH_OK && idx < count; idx++) {
+        struct nth_block slot;
+        struct nth_chunk chunk;
+        uint64_t bits = 0;
+        status = magazine_top(heap, cache, bucket, idx + 1, &slot);
+        status = status == NTH_OK ? nth_chunk_of(heap, &slot, &chunk) : status;
+        status = status == NTH_OK ? free_word(heap, &chunk, slot.slot, &bits) : status;
+        if (status == NTH_OK && ((bits >> (slot.slot % SLOTS_PER_WORD)) & 1u) != 0) {
+            nth_note(NTH_CORRUPT_CACHE, nth_block_user(&slot), "cache.slots");
+            return NTH_CORRUPT;
+        }
+    }
+    *cached += count;
+    return status;
+}
+
+enum nth_status nth_front_check(struct nth_heap *heap, uint64_t *cached)
+{
+    enum nth_status status = NTH_OK;
+    for (uint32_t bucket = 0; status == NTH_OK && bucket < NTH_BUCKET_COUNT; bucket++) {
+        struct nth_chunk chunk;
+        uint64_t value = 0;
+        status = bucket_word(heap, &heap->buckets[bucket].outstanding, &value);
+        status = status == NTH_OK ? bucket_word(heap, &heap->buckets[bucket].chunks, &value)
+                                  : status;
+        status = status == NTH_OK ? chunk_head(heap, bucket, &value, &chunk) : status;
+    }
+    for (uint64_t idx = 0; status == NTH_OK && idx < heap->state.cache_count; idx++) {
+        struct nth_cache *cache = nth_cache_at(heap, idx);
+        status = cache == NULL ? NTH_CORRUPT : NTH_OK;
+        for (uint32_t bucket = 0; status == NTH_OK && bucket < NTH_BUCKET_COUNT; bucket++) {
+            status = magazine_check(heap, cache, bucket, cached);
+        }
+    }
+    return status;
+}

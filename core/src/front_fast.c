@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The front end without the lock: take from and give to this thread's own magazines, through the
+ * gate. Anything unusual is left to the locked way, which looks again and reports. */
+#include "front.h"
+
+/* A free slot's header, but for its number and generation. */
+static inline uint64_t header_free(uint32_t bucket)
+{
+    return (uint64_t)bucket << NTH_HEADER_BODY_SHIFT | (uint64_t)NTH_BLOCK_SLOT_FREE;
+}
+
+#define SLOT_SHIFT (NTH_HEADER_BODY_SHIFT + 7u)
+#define SLACK_SHIFT (NTH_HEADER_BODY_SHIFT + 16u)
+#define VARYING ((0x1FFull << SLOT_SHIFT) | (0xFull << NTH_HEADER_GENERATION_SHIFT))
+
+static inline uint64_t slot_pad(const struct nth_hot *hot, uint64_t reference)
+{
+    return nth_word_pad(&hot->key, reference);
+}
+
+/* A header's generation is the tag's. */
+static inline bool generation_agrees(uint64_t value, uint8_t tag)
+{
+    return ((value >> NTH_HEADER_GENERATION_SHIFT) & 0xFu) == (tag & NTH_TAG_GENERATION);
+}
+
+static inline uint64_t with_generation(uint64_t value, uint8_t tag)
+{
+    return (value & ~(0xFull << NTH_HEADER_GENERATION_SHIFT)) |
+           (uint64_t)(tag & NTH_TAG_GENERATION) << NTH_HEADER_GENERATION_SHIFT;
+}
+
+static void *take(const struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
+{
+    struct nth_cache *cache = hot->cache;
+    const uint64_t key = hot->key.first;
+    uint32_t count = 0;
+    uint64_t reference = 0;
+    uint64_t value = 0;
+    if (!nth_cache_count(cache, bucket, key, &count) || count == 0 ||
+        !nth_word_open(cache->slots[bucket][count - 1], nth_cache_pad(key, bucket), &reference)) {
+        return NULL;
+    }
+    const uint64_t address = reference * 8u + nth_process.pages->low;
+    const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
+    if (NTH_UNLIKELY(region == NULL || !nth_tag_reaches(region, address - region->base))) {
+        return NULL;
+    }
+    const uint64_t offset = address - region->base;
+    const uint64_t pad = slot_pad(hot, reference);
+    uint8_t *tag = nth_tag_at(region, offset);
+    if (NTH_UNLIKELY(!nth_word_open(nth_inband_load(region, offset), pad, &value) ||
+                     (value & ~VARYING) != header_free(bucket) || !nth_tag_starts(*tag, offset) ||
+                     (*tag & NTH_TAG_BUSY) != 0 || !generation_agrees(value, *tag))) {
+        return NULL;
+    }
+    nth_cache_count_put(cache, bucket, count - 1, key);
+    *tag = nth_tag_next(*tag, offset, true);
+    const uint64_t slack = nth_bucket_bytes(bucket) - NTH_HEADER_BYTES - bytes;
+    const uint64_t busy = (value & (0x1FFull << SLOT_SHIFT)) | slack << SLACK_SHIFT |
+                          (uint64_t)bucket << NTH_HEADER_BODY_SHIFT |
+                          (uint64_t)NTH_BLOCK_SLOT_BUSY;
+    nth_inband_store(region, offset, nth_word_seal(with_generation(busy, *tag), pad));
+    return (void *)(uintptr_t)(address + NTH_HEADER_BYTES);
+}
+
+void *nth_front_fast_take(const struct nth_hot *hot, uint64_t bytes)
+{
+    const uint64_t rounded = nth_round_up((size_t)(bytes + NTH_HEADER_BYTES), NTH_UNIT_BYTES);
+    const uint32_t bucket =
+        nth_bucket_of(rounded < NTH_BLOCK_MIN_BYTES ? NTH_BLOCK_MIN_BYTES : rounded);
+    if (!nth_gate_try(hot->slot)) {
+        return NULL;
+    }
+    void *user = take(hot, bytes, bucket);
+    if (user != NULL) {
+        nth_block_hand_out(user, bytes);
+    }
+    nth_gate_leave(NULL);
+    return user;
+}
+
+static bool give(const struct nth_hot *hot, uint64_t address)
+{
+    struct nth_cache *cache = hot->cache;
+    const uint64_t key = hot->key.first;
+    const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
+    uint64_t value = 0;
+    uint32_t count = 0;
+    if (NTH_UNLIKELY(region == NULL || nth_region_heap(region) != hot->heap ||
+                     !nth_tag_reaches(region, address - region->base))) {
+        return false;
+    }
+    const uint64_t offset = address - region->base;
+    const uint64_t reference = (address - nth_process.pages->low) / 8u;
+    const uint64_t pad = slot_pad(hot, reference);
+    uint8_t *tag = nth_tag_at(region, offset);
+    if (!nth_tag_starts(*tag, offset) || (*tag & NTH_TAG_BUSY) == 0 ||
+        !nth_word_open(nth_inband_load(region, offset), pad, &value) ||
+        (value & NTH_HEADER_STATE) != NTH_BLOCK_SLOT_BUSY || !generation_agrees(value, *tag)) {
+        return false;
+    }
+    const uint32_t bucket = (uint32_t)(value >> NTH_HEADER_BODY_SHIFT) & 0x7Fu;
+    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT) ||
+        !nth_cache_count(cache, bucket, key, &count) || count >= nth_bucket_magazine(bucket)) {
+        return false;
+    }
+    nth_block_take_back(region, offset, nth_bucket_bytes(bucket));
+    *tag = nth_tag_next(*tag, offset, false);
+    const uint64_t free_value = (value & (0x1FFull << SLOT_SHIFT)) | header_free(bucket);
+    nth_inband_store(region, offset, nth_word_seal(with_generation(free_value, *tag), pad));
+    cache->slots[bucket][count] = nth_word_seal(reference, nth_cache_pad(key, bucket));
+    nth_cache_count_put(cache, bucket, count + 1, key);
+    return true;
+}
+
+bool nth_front_fast_give(const struct nth_hot *hot, void *user)
+{
+    const uintptr_t address = (uintptr_t)user - NTH_HEADER_BYTES;
+    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0) || !nth_gate_try(hot->slot)) {
+        return false;
+    }
+    const bool given = give(hot, address);
+    nth_gate_leave(NULL);
+    return given;
+}

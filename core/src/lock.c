@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Heap locks, the gate for lock-free front-end calls, thread registration and fork. Calls the seam
+ * and, for the gate's barrier, membarrier(2). */
+#define _GNU_SOURCE
+#include "lock.h"
+
+#include <ntheap/heap.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cache.h"
+#include "sanitize.h"
+
+#define MEMBARRIER_EXPEDITED 8          /* MEMBARRIER_CMD_PRIVATE_EXPEDITED */
+#define MEMBARRIER_REGISTER_EXPEDITED 16 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */
+
+_Thread_local struct nth_thread nth_self;
+bool nth_gate_fenced = true;
+
+static pthread_mutex_t threads_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct nth_thread *threads_first;
+static pthread_key_t threads_key;
+static bool threads_key_made;
+
+static void thread_leave(void *self)
+{
+    struct nth_thread *thread = self;
+    nth_cache_orphan(thread);
+    (void)pthread_mutex_lock(&threads_mutex);
+    if (thread->prev != NULL) {
+        thread->prev->next = thread->next;
+    } else {
+        threads_first = thread->next;
+    }
+    if (thread->next != NULL) {
+        thread->next->prev = thread->prev;
+    }
+    thread->state = NTH_THREAD_LEFT;
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
+
+void nth_thread_join(void)
+{
+    struct nth_thread *self = &nth_self;
+    if (self->state != NTH_THREAD_NEW) {
+        return;
+    }
+    (void)pthread_mutex_lock(&threads_mutex);
+    self->state = NTH_THREAD_JOINED;
+    self->prev = NULL;
+    self->next = threads_first;
+    if (threads_first != NULL) {
+        threads_first->prev = self;
+    }
+    threads_first = self;
+    (void)pthread_mutex_unlock(&threads_mutex);
+    if (threads_key_made) {
+        (void)pthread_setspecific(threads_key, self);
+    }
+}
+
+void *nth_gate_enter(void *heap)
+{
+    struct nth_thread *self = &nth_self;
+    void *outer = nth_load_relaxed(&self->inside);
+    if (NTH_UNLIKELY(self->state == NTH_THREAD_NEW)) {
+        nth_thread_join();
+    }
+    for (;;) {
+        nth_store_release(&self->inside, heap);
+        nth_gate_order();
+        if (NTH_LIKELY(nth_load_acquire(&nth_process.forking) == 0) || outer != NULL) {
+            return outer;
+        }
+        nth_store_release(&self->inside, NULL);
+        while (nth_load_acquire(&nth_process.forking) != 0) {
+            nth_process.locks->pause(nth_process.locks->self);
+        }
+    }
+}
+
+void nth_gate_leave(void *outer)
+{
+    nth_store_release(&nth_self.inside, outer);
+}
+
+static void barrier_everywhere(void)
+{
+    nth_fence_seq();
+    if (!nth_gate_fenced) {
+        (void)syscall(SYS_membarrier, MEMBARRIER_EXPEDITED, 0, 0);
+    }
+}
+
+/* Wait until no other thread is inside `heap`; NULL: inside any. */
+static void wait_outside(const void *heap)
+{
+    for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
+        for (;;) {
+            const void *inside = nth_load_acquire(&other->inside);
+            if (other == &nth_self || inside == NULL || (heap != NULL && inside != heap)) {
+                break;
+            }
+            nth_process.locks->pause(nth_process.locks->self);
+        }
+    }
+}
+
+/* With a single known thread there is nobody to wait for, and no barrier to pay. */
+void nth_gate_close(struct nth_slot *slot)
+{
+    if (nth_add(&slot->closed, 1u) != 0) {
+        return;
+    }
+    (void)pthread_mutex_lock(&threads_mutex);
+    if (threads_first != NULL && (threads_first->next != NULL || threads_first != &nth_self)) {
+        barrier_everywhere();
+        wait_outside(slot->heap);
+    }
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
+
+void nth_gate_open(struct nth_slot *slot)
+{
+    nth_sub(&slot->closed, 1u);
+}
+
+bool nth_lock_owned(const struct nth_slot *slot)
+{
+    return nth_load_acquire(&slot->owner) == &nth_self;
+}
+
+void nth_lock_acquire(struct nth_slot *slot)
+{
+    if (nth_lock_owned(slot)) {
+        slot->depth++;
+        return;
+    }
+    if (slot->caller_lock != NULL) {
+        EnterCriticalSection(slot->caller_lock);
+    } else {
+        nth_process.locks->acquire(nth_process.locks->self, slot->lock);
+    }
+    slot->depth = 1;
+    nth_store_release(&slot->owner, &nth_self);
+}
+
+void nth_lock_release(struct nth_slot *slot)
+{
+    NTH_ASSERT(nth_lock_owned(slot));
+    if (--slot->depth > 0) {
+        return;
+    }
+    nth_store_release(&slot->owner, NULL);
+    if (slot->caller_lock != NULL) {
+        LeaveCriticalSection(slot->caller_lock);
+    } else {
+        nth_process.locks->release(nth_process.locks->self, slot->lock);
+    }
+}
+
+void nth_lock_renew(struct nth_slot *slot)
+{
+    struct nth_thread *owner = nth_load_relaxed(&slot->owner);
+    if (owner == &nth_self || slot->lock == NULL) {
+        return;
+    }
+    void *fresh = NULL;
+    if (owner != NULL &&
+        nth_process.locks->create(nth_process.locks->self, &fresh) == NTH_SEAM_OK) {
+        slot->lock = fresh; /* the old one cannot be destroyed: its owner never releases it */
+    }
+    slot->depth = 0;
+    nth_store_relaxed(&slot->owner, NULL);
+    nth_store_relaxed(&slot->closed, 0u);
+}
+
+void nth_threads_forget(void)
+{
+    (void)pthread_mutex_lock(&threads_mutex);
+    for (struct nth_thread *thread = threads_first; thread != NULL; thread = thread->next) {
+        __builtin_memset(thread->hot, 0, sizeof(thread->hot));
+    }
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
+
+/* Calls in progress finish first; nobody waits for a HeapLock. */
+static void fork_prepare(void)
+{
+    (void)pthread_mutex_lock(&threads_mutex);
+    nth_store_seq(&nth_process.forking, 1u);
+    barrier_everywhere();
+    wait_outside(NULL);
+    nth_process_lock();
+}
+
+static void fork_parent(void)
+{
+    nth_process_unlock();
+    nth_store_release(&nth_process.forking, 0u);
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
+
+static void fork_child(void)
+{
+    threads_first = nth_self.state == NTH_THREAD_JOINED ? &nth_self : NULL;
+    nth_self.next = NULL;
+    nth_self.prev = NULL;
+    for (uint32_t idx = 0; idx < nth_process.heap_count; idx++) {
+        nth_lock_renew(nth_slot_at(idx));
+    }
+    nth_cache_adopt_all();
+    nth_process_unlock();
+    nth_store_release(&nth_process.forking, 0u);
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
+
+void nth_threads_start(void)
+{
+    nth_gate_fenced =
+        NTH_FENCES_ONLY || syscall(SYS_membarrier, MEMBARRIER_REGISTER_EXPEDITED, 0, 0) != 0;
+    threads_key_made = pthread_key_create(&threads_key, thread_leave) == 0;
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

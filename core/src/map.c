@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Making, filling and dropping the leaves of the address map. Calls page.h. */
+#include "map.h"
+
+#include "page.h"
+#include "region.h"
+
+struct nth_map nth_map;
+
+/* A page source with a small span needs only the front of a leaf. */
+static size_t leaf_bytes(void)
+{
+    const uint64_t granules = nth_process.pages->span_bytes / NTH_GRANULE_BYTES;
+    const uint64_t entries = granules < NTH_MAP_LEAF_ENTRIES ? granules : NTH_MAP_LEAF_ENTRIES;
+    return nth_round_up((size_t)entries * sizeof(uintptr_t), NTH_PAGE_BYTES);
+}
+
+static enum nth_status leaf_make(uint32_t leaf_idx)
+{
+    void *place = NULL;
+    if (nth_reserve(NTH_SITE(RESERVE, "map.leaf"), leaf_bytes(), &place) != NTH_OK) {
+        return NTH_NO_MEMORY;
+    }
+    if (nth_commit(NTH_SITE(COMMIT, "map.leaf"), place, leaf_bytes(), false) != NTH_OK) {
+        nth_release(NTH_SITE(RELEASE, "map.leaf.undo"), place, leaf_bytes(), 0);
+        return NTH_NO_MEMORY;
+    }
+    if (!nth_pages_zeroed()) {
+        __builtin_memset(place, 0, leaf_bytes());
+    }
+    nth_store_release(&nth_map.root[leaf_idx], place);
+    if (leaf_idx >= nth_map.used_max) {
+        nth_map.used_max = leaf_idx + 1;
+    }
+    return NTH_OK;
+}
+
+static uint64_t granule_of(const void *address)
+{
+    return ((uint64_t)(uintptr_t)address - nth_process.pages->low) / NTH_GRANULE_BYTES;
+}
+
+static void fill(void *base, size_t bytes, uintptr_t word)
+{
+    const uint64_t first = granule_of(base);
+    const uint64_t last = granule_of((char *)base + bytes - 1);
+    for (uint64_t granule = first; granule <= last; granule++) {
+        NTH_ATOMIC(uintptr_t) *leaf =
+            nth_load_relaxed(&nth_map.root[granule / NTH_MAP_LEAF_ENTRIES]);
+        nth_store_release(&leaf[granule % NTH_MAP_LEAF_ENTRIES], word);
+    }
+}
+
+enum nth_status nth_map_enter(void *base, size_t bytes, struct nth_region *region)
+{
+    const uint64_t first = granule_of(base) / NTH_MAP_LEAF_ENTRIES;
+    const uint64_t last = granule_of((char *)base + bytes - 1) / NTH_MAP_LEAF_ENTRIES;
+    NTH_ASSERT(last < NTH_MAP_ROOT_COUNT);
+    for (uint64_t idx = first; idx <= last; idx++) {
+        if (nth_load_relaxed(&nth_map.root[idx]) == NULL && leaf_make((uint32_t)idx) != NTH_OK) {
+            return NTH_NO_MEMORY;
+        }
+    }
+    fill(base, bytes, nth_pointer_seal(region, nth_process.key.first));
+    return NTH_OK;
+}
+
+void nth_map_remove(void *base, size_t bytes)
+{
+    fill(base, bytes, 0);
+}
+
+struct nth_region *nth_map_any_of(const struct nth_heap *heap)
+{
+    const uint64_t entries = leaf_bytes() / sizeof(uintptr_t);
+    for (uint32_t idx = 0; idx < nth_map.used_max; idx++) {
+        NTH_ATOMIC(uintptr_t) *leaf = nth_load_relaxed(&nth_map.root[idx]);
+        for (uint64_t entry = 0; leaf != NULL && entry < entries; entry++) {
+            const uintptr_t word = nth_load_relaxed(&leaf[entry]);
+            struct nth_region *region =
+                word == 0 ? NULL : nth_pointer_open(word, nth_process.key.first);
+            if (region != NULL && nth_region_holds(region) && nth_region_heap(region) == heap) {
+                return region;
+            }
+        }
+    }
+    return NULL;
+}
+
+void nth_map_reset(void)
+{
+    for (uint32_t idx = 0; idx < nth_map.used_max; idx++) {
+        void *leaf = nth_load_relaxed(&nth_map.root[idx]);
+        if (leaf != NULL) {
+            nth_store_relaxed(&nth_map.root[idx], NULL);
+            nth_release(NTH_SITE(RELEASE, "map.leaf.reset"), leaf, leaf_bytes(), leaf_bytes());
+        }
+    }
+    nth_map.used_max = 0;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The arena: a page source inside one block of address space, deterministic wherever that block
+ * lies. Reservations are runs of granules, taken next-fit so that what was released is not handed
+ * out again soon; commitment is a bit a page. Its own tables come from mmap, outside the block. */
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base.h"
+#include "page.h"
+#include "sanitize.h"
+
+struct nth_arena {
+    struct nth_pages pages;
+    char *base;
+    char *mapped; /* what mmap gave: base is aligned inside it */
+    size_t span_bytes;
+    size_t table_bytes; /* of this structure with its maps */
+    size_t commit_max_pages;
+    size_t committed_pages;
+    size_t cursor;       /* granule at which the next search starts */
+    size_t high_page;    /* pages from here on were never committed since the last reset */
+    uint64_t *used;      /* a bit a granule: reserved */
+    uint64_t *committed; /* a bit a page */
+    uint64_t *touched;   /* a bit a page: committed since the last reset, so maybe dirty */
+};
+
+static bool bit_get(const uint64_t *map, size_t idx)
+{
+    return (map[idx / 64] >> (idx % 64)) & 1u;
+}
+
+static void bit_put(uint64_t *map, size_t idx, bool value)
+{
+    const uint64_t bit = 1ull << (idx % 64);
+    map[idx / 64] = value ? map[idx / 64] | bit : map[idx / 64] & ~bit;
+}
+
+static size_t granule_count(const struct nth_arena *arena)
+{
+    return arena->span_bytes / NTH_GRANULE_BYTES;
+}
+
+/* First run of `count` free granules at or after `from`, or the span's end. */
+static size_t find_run(const struct nth_arena *arena, size_t from, size_t count)
+{
+    size_t run = 0;
+    for (size_t idx = from; idx < granule_count(arena); idx++) {
+        run = bit_get(arena->used, idx) ? 0 : run + 1;
+        if (run == count) {
+            return idx + 1 - count;
+        }
+    }
+    return granule_count(arena);
+}
+
+static enum nth_seam_status arena_reserve(void *self, const struct nth_site *site, size_t bytes,
+                                          void **base)
+{
+    struct nth_arena *arena = self;
+    (void)site;
+    const size_t count = bytes / NTH_GRANULE_BYTES + (bytes % NTH_GRANULE_BYTES != 0);
+    size_t first = find_run(arena, arena->cursor, count);
+    if (first == granule_count(arena)) {
+        first = find_run(arena, 0, count);
+    }
+    if (bytes == 0 || first == granule_count(arena)) {
+        return NTH_SEAM_REFUSED;
+    }
+    for (size_t idx = first; idx < first + count; idx++) {
+        bit_put(arena->used, idx, true);
+    }
+    arena->cursor = first + count;
+    *base = arena->base + first * NTH_GRANULE_BYTES;
+    return NTH_SEAM_OK;
+}
+
+static size_t page_of(const struct nth_arena *arena, const void *place)
+{
+    return (size_t)((const char *)place - arena->base) / NTH_PAGE_BYTES;
+}
+
+static enum nth_seam_status arena_commit(void *self, const struct nth_site *site, void *base,
+                                         size_t bytes, BOOLEAN executable)
+{
+    struct nth_arena *arena = self;
+    (void)site;
+    const size_t first = page_of(arena, base);
+    const size_t count = bytes / NTH_PAGE_BYTES;
+    size_t fresh = 0;
+    for (size_t idx = first; idx < first + count; idx++) {
+        fresh += !bit_get(arena->committed, idx);
+    }
+    if (fresh > arena->commit_max_pages - arena->committed_pages) {
+        return NTH_SEAM_REFUSED;
+    }
+    const int access = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
+    if (mprotect(base, bytes, access) != 0) {
+        return NTH_SEAM_REFUSED;
+    }
+    for (size_t idx = first; idx < first + count; idx++) {
+        if (!bit_get(arena->committed, idx) && bit_get(arena->touched, idx)) {
+            char *page = arena->base + idx * NTH_PAGE_BYTES;
+            nth_forget(page, NTH_PAGE_BYTES);
+            memset(page, 0, NTH_PAGE_BYTES);
+        }
+        bit_put(arena->committed, idx, true);
+        bit_put(arena->touched, idx, true);
+    }
+    arena->high_page = first + count > arena->high_page ? first + count : arena->high_page;
+    arena->committed_pages += fresh;
+    return NTH_SEAM_OK;
+}
+
+static enum nth_seam_status arena_decommit(void *self, const struct nth_site *site, void *base,
+                                           size_t bytes)
+{
+    struct nth_arena *arena = self;
+    (void)site;
+    const size_t first = page_of(arena, base);
+    if (mprotect(base, bytes, PROT_NONE) != 0) {
+        return NTH_SEAM_REFUSED;
+    }
+    nth_forget(base, bytes);
+    for (size_t idx = first; idx < first + bytes / NTH_PAGE_BYTES; idx++) {
+        arena->committed_pages -= bit_get(arena->committed, idx);
+        bit_put(arena->committed, idx, false);
+    }
+    return NTH_SEAM_OK;
+}
+
+static enum nth_seam_status arena_release(void *self, const struct nth_site *site, void *base,
+                                          size_t bytes)
+{
+    struct nth_arena *arena = self;
+    const size_t first = page_of(arena, base) * NTH_PAGE_BYTES / NTH_GRANULE_BYTES;
+    const size_t count = nth_round_up(bytes, NTH_GRANULE_BYTES) / NTH_GRANULE_BYTES;
+    if (arena_decommit(self, site, base, bytes) != NTH_SEAM_OK) {
+        return NTH_SEAM_REFUSED;
+    }
+    for (size_t idx = first; idx < first + count; idx++) {
+        bit_put(arena->used, idx, false);
+    }
+    return NTH_SEAM_OK;
+}
+
+static enum nth_seam_status arena_protect(void *self, const struct nth_site *site, void *base,
+                                          size_t bytes, BOOLEAN writable)
+{
+    (void)self;
+    (void)site;
+    const int access = PROT_READ | (writable ? PROT_WRITE : 0);
+    return mprotect(base, bytes, access) == 0 ? NTH_SEAM_OK : NTH_SEAM_REFUSED;
+}
+
+static size_t map_words(size_t bits)
+{
+    return nth_round_up(bits, 64) / 64;
+}
+
+struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
+{
+    const size_t granules = span_bytes / NTH_GRANULE_BYTES;
+    const size_t pages = span_bytes / NTH_PAGE_BYTES;
+    const size_t words = map_words(granules) + 2 * map_words(pages);
+    const size_t table_bytes = sizeof(struct nth_arena) + words * sizeof(uint64_t);
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    struct nth_arena *arena = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE, how, -1, 0);
+    if (arena == MAP_FAILED) {
+        return NULL;
+    }
+    char *place = mmap(NULL, span_bytes + NTH_GRANULE_BYTES, PROT_NONE, how, -1, 0);
+    if (place == MAP_FAILED) {
+        (void)munmap(arena, table_bytes);
+        return NULL;
+    }
+    char *base = (char *)nth_round_up((uintptr_t)place, NTH_GRANULE_BYTES);
+    arena->base = base;
+    arena->mapped = place;
+    arena->span_bytes = span_bytes;
+    arena->table_bytes = table_bytes;
+    arena->commit_max_pages = commit_max_bytes / NTH_PAGE_BYTES;
+    arena->used = (uint64_t *)(arena + 1);
+    arena->committed = arena->used + map_words(granules);
+    arena->touched = arena->committed + map_words(pages);
+    arena->pages = (struct nth_pages){
+        .self = arena,
+        .low = (uintptr_t)base,
+        .span_bytes = span_bytes,
+        .zeroed = TRUE,
+        .reserve = arena_reserve,
+        .commit = arena_commit,
+        .decommit = arena_decommit,
+        .release = arena_release,
+        .protect = arena_protect,
+    };
+    return arena;
+}
+
+void nth_arena_reset(struct nth_arena *arena)
+{
+    for (size_t word = 0; word < map_words(arena->high_page); word++) {
+        while (arena->touched[word] != 0) {
+            const size_t bit = (size_t)__builtin_ctzll(arena->touched[word]);
+            const uint64_t above = ~(arena->touched[word] >> bit);
+            const size_t run = above == 0 ? 64 - bit : (size_t)__builtin_ctzll(above);
+            char *place = arena->base + (word * 64 + bit) * NTH_PAGE_BYTES;
+            nth_forget(place, run * NTH_PAGE_BYTES);
+            (void)mprotect(place, run * NTH_PAGE_BYTES, PROT_NONE);
+            (void)madvise(place, run * NTH_PAGE_BYTES, MADV_DONTNEED);
+            const uint64_t mask = run >= 64 ? ~0ull : ((1ull << run) - 1) << bit;
+            arena->touched[word] &= ~mask;
+            arena->committed[word] &= ~mask;
+        }
+    }
+    memset(arena->used, 0, map_words(granule_count(arena)) * sizeof(uint64_t));
+    arena->high_page = 0;
+    arena->committed_pages = 0;
+    arena->cursor = 0;
+}
+
+void nth_arena_destroy(struct nth_arena *arena)
+{
+    nth_forget(arena->base, arena->span_bytes);
+    (void)munmap(arena->mapped, arena->span_bytes + NTH_GRANULE_BYTES);
+    (void)munmap(arena, arena->table_bytes);
+}
+
+const struct nth_pages *nth_arena_pages(struct nth_arena *arena)
+{
+    return &arena->pages;
+}

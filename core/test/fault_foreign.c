@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Faults that are not ours: they go to the handler that was there before. */
+#include "seh.h"
+
+#include "support/wild.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static uintptr_t locked; /* a page without access */
+
+/* In the body of each test: cmocka puts its own signal handlers around it. */
+static void begin(void **state)
+{
+    (void)state;
+    trace_start();
+    nth_seh_reset();
+    nth_seh_install();
+    locked = wild_map(2, PROT_NONE);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    wild_unmap(locked, 2);
+    assert_null(nth_self.frame);
+    assert_null(nth_self.unwind);
+    return 0;
+}
+
+static void body_reads(void *context)
+{
+    (void)context;
+    (void)wild_read(locked);
+}
+
+static sigjmp_buf escape;
+static volatile uintptr_t seen_address;
+static volatile int seen_blocked;
+static volatile int seen_context;
+static struct sigaction seen_before;
+
+static void theirs(int number, siginfo_t *info, void *context)
+{
+    sigset_t mask;
+    trace_add('t');
+    seen_address = (uintptr_t)info->si_addr;
+    seen_context = context != NULL;
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    seen_blocked = sigismember(&mask, number);
+    siglongjmp(escape, 1);
+}
+
+static void theirs_plain(int number)
+{
+    (void)number;
+    trace_add('p');
+    siglongjmp(escape, 1);
+}
+
+/* Calls what was installed before it, as a good neighbour does. */
+static void theirs_chained(int number, siginfo_t *info, void *context)
+{
+    trace_add('c');
+    if ((seen_before.sa_flags & SA_SIGINFO) != 0) {
+        seen_before.sa_sigaction(number, info, context);
+    }
+}
+
+static void install(void (*action)(int, siginfo_t *, void *), struct sigaction *before)
+{
+    struct sigaction theirs_action;
+    memset(&theirs_action, 0, sizeof(theirs_action));
+    theirs_action.sa_sigaction = action;
+    theirs_action.sa_flags = SA_SIGINFO;
+    assert_int_equal(sigaction(SIGSEGV, &theirs_action, before), 0);
+}
+
+static void fault_that_nobody_takes_reaches_the_handler_that_was_there(void **state)
+{
+    begin(state);
+    install(theirs, NULL);
+    nth_seh_install();
+    if (sigsetjmp(escape, 1) == 0) {
+        (void)wild_read(locked + 77);
+        trace_add('x');
+    }
+    assert_true(seen_address == locked + 77);
+    assert_int_equal(seen_blocked, 1);
+    assert_true(seen_context);
+    assert_false(nth_guard(body_reads, NULL, NULL));
+    seen_address = 0;
+    if (sigsetjmp(escape, 1) == 0) {
+        NT_TRY
+        {
+            (void)wild_read(locked + 78);
+        }
+        NT_EXCEPT(nth_filter_search, NULL)
+        {
+            trace_add('x');
+        }
+        NT_END_TRY
+    }
+    assert_true(seen_address == locked + 78);
+    assert_string_equal(trace, "tt");
+    nth_seh_reset(); /* the frame was left by a jump */
+}
+
+static void handler_without_siginfo_is_called_too(void **state)
+{
+    begin(state);
+    assert_true(signal(SIGSEGV, theirs_plain) != SIG_ERR);
+    nth_seh_install();
+    if (sigsetjmp(escape, 1) == 0) {
+        (void)wild_read(locked);
+    }
+    assert_string_equal(trace, "p");
+}
+
+static void handler_that_jumps_out_is_called_at_every_fault(void **state)
+{
+    begin(state);
+    assert_true(signal(SIGSEGV, theirs_plain) != SIG_ERR);
+    nth_seh_install();
+    for (volatile int round = 0; round < 3; round++) {
+        if (sigsetjmp(escape, 1) == 0) {
+            (void)wild_read(locked);
+        }
+    }
+    assert_string_equal(trace, "ppp");
+}
+
+static void installing_again_keeps_the_handler_found(void **state)
+{
+    begin(state);
+    assert_true(signal(SIGSEGV, theirs_plain) != SIG_ERR);
+    for (unsigned count = 0; count < 10; count++) {
+        nth_seh_install();
+    }
+    if (sigsetjmp(escape, 1) == 0) {
+        (void)wild_read(locked);
+    }
+    assert_string_equal(trace, "p");
+}
+
+static void signal_that_a_program_sends_is_not_an_exception(void **state)
+{
+    begin(state);
+    install(theirs, NULL);
+    nth_seh_install();
+    if (sigsetjmp(escape, 1) == 0) {
+        NT_TRY
+        {
+            (void)raise(SIGSEGV);
+            trace_add('x');
+        }
+        NT_EXCEPT(nth_filter_all, NULL)
+        {
+            trace_add('x');
+        }
+        NT_END_TRY
+    }
+    assert_string_equal(trace, "t");
+    nth_seh_reset();
+}
+
+/* In a child: the actions there are the system's, then ours and `theirs_action` over it. */
+static int child_status(void (*body)(void))
+{
+    int status = 0;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        body();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void child_default(void)
+{
+    assert_true(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+    nth_seh_install();
+    (void)wild_read(locked);
+}
+
+static void child_ignored(void)
+{
+    assert_true(signal(SIGSEGV, SIG_IGN) != SIG_ERR);
+    nth_seh_install();
+    (void)raise(SIGSEGV); /* ignored, as before us */
+    (void)wild_read(locked);
+}
+
+static void child_sent(void)
+{
+    assert_true(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+    nth_seh_install();
+    (void)raise(SIGSEGV);
+}
+
+static void child_searched(void)
+{
+    assert_true(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+    nth_seh_install();
+    NT_TRY
+    {
+        (void)wild_read(locked);
+    }
+    NT_EXCEPT(nth_filter_search, NULL)
+    {
+    }
+    NT_END_TRY
+}
+
+static void demand_killed(void (*body)(void))
+{
+    const int status = child_status(body);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGSEGV);
+}
+
+static void fault_that_nobody_takes_ends_the_process_where_nothing_was_installed(void **state)
+{
+    begin(state);
+    demand_killed(child_default);
+    demand_killed(child_ignored);
+    demand_killed(child_sent);
+    demand_killed(child_searched);
+}
+
+static LONG filter_searches(EXCEPTION_POINTERS *info, void *context)
+{
+    (void)info;
+    (void)context;
+    trace_add('f');
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+/* Ours over theirs_chained over ours over `theirs`, the very first. */
+static void child_chain(void)
+{
+    const uintptr_t page = wild_map(1, PROT_NONE);
+    install(theirs_chained, &seen_before);
+    nth_seh_install();
+    if (sigsetjmp(escape, 1) == 0) {
+        NT_TRY
+        {
+            (void)wild_read(page);
+        }
+        NT_EXCEPT(filter_searches, NULL)
+        {
+            trace_add('x');
+        }
+        NT_END_TRY
+    }
+    _exit(strcmp(trace, "fct") == 0 ? 17 : 18);
+}
+
+static void handler_that_calls_ours_in_turn_ends_at_the_very_first_one(void **state)
+{
+    begin(state);
+    const int status = child_status(child_chain);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 17);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+
+/* Before any test, so that it is the very first handler found. */
+static int first(void **state)
+{
+    (void)state;
+    install(theirs, NULL);
+    nth_seh_install();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(fault_that_nobody_takes_reaches_the_handler_that_was_there),
+        TEST(handler_without_siginfo_is_called_too),
+        TEST(handler_that_jumps_out_is_called_at_every_fault),
+        TEST(installing_again_keeps_the_handler_found),
+        TEST(signal_that_a_program_sends_is_not_an_exception),
+        TEST(fault_that_nobody_takes_ends_the_process_where_nothing_was_installed),
+        TEST(handler_that_calls_ours_in_turn_ends_at_the_very_first_one),
+    };
+    return cmocka_run_group_tests(tests, first, NULL);
+}

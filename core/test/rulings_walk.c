@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rulings on walking and on what of it validates (D68 to D72, D76). */
+#include "support/rig.h"
+
+#include <string.h>
+
+#define PAGE ((SIZE_T)NTH_PAGE_BYTES)
+#define HEADER ((SIZE_T)8)         /* in front of a block's data */
+#define FREE_OVERHEAD ((SIZE_T)32) /* of a free block */
+#define PLAIN ((SIZE_T)0x4800)     /* a size that the front end does not serve */
+
+static HANDLE heap_new(void)
+{
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_non_null(heap);
+    return heap;
+}
+
+static struct rig_outcome walk(HANDLE heap, PVOID entry)
+{
+    struct rig_args args = {.call = RIG_HEAP_WALK, .heap = heap, .extra = entry};
+    return rig_run(&args);
+}
+
+static struct rig_outcome rtl_walk(HANDLE heap, PVOID entry)
+{
+    struct rig_args args = {.call = RIG_RTL_WALK, .heap = heap, .extra = entry};
+    return rig_run(&args);
+}
+
+/* Where an element's bytes begin. */
+static uintptr_t start_of(const PROCESS_HEAP_ENTRY *entry)
+{
+    const uintptr_t data = (uintptr_t)entry->lpData;
+    if (entry->wFlags == PROCESS_HEAP_UNCOMMITTED_RANGE) {
+        return data;
+    }
+    return entry->wFlags == 0 ? data - FREE_OVERHEAD : data - HEADER;
+}
+
+/* D68 */
+static void a_fresh_heap_has_a_region_a_free_block_and_an_uncommitted_range(void **state)
+{
+    (void)state;
+    uint8_t *heap = heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    assert_true(HeapWalk(heap, &entry));
+    assert_ptr_equal(entry.lpData, heap);
+    assert_int_equal(entry.cbData, 64 * PAGE);
+    assert_int_equal(entry.iRegionIndex, 0);
+    assert_int_equal(entry.wFlags, PROCESS_HEAP_REGION);
+    assert_int_equal(entry.Region.dwCommittedSize, PAGE);
+    assert_int_equal(entry.Region.dwUnCommittedSize, 63 * PAGE);
+    assert_ptr_equal(entry.Region.lpLastBlock, heap + 64 * PAGE);
+    const uint8_t *first = entry.Region.lpFirstBlock;
+    assert_true(HeapWalk(heap, &entry));
+    assert_int_equal(entry.wFlags, 0);
+    assert_int_equal(entry.iRegionIndex, 0);
+    assert_int_equal(entry.cbOverhead, FREE_OVERHEAD);
+    assert_ptr_equal((uint8_t *)entry.lpData + entry.cbData, heap + PAGE);
+    assert_ptr_equal(first, start_of(&entry) + HEADER);
+    assert_true(HeapWalk(heap, &entry));
+    assert_int_equal(entry.wFlags, PROCESS_HEAP_UNCOMMITTED_RANGE);
+    assert_ptr_equal(entry.lpData, heap + PAGE);
+    assert_int_equal(entry.cbData, 63 * PAGE);
+    assert_int_equal(entry.cbOverhead, 0);
+    assert_int_equal(entry.iRegionIndex, 0);
+    struct rig_outcome outcome = walk(heap, &entry);
+    rig_demand_error(&outcome, FALSE, ERROR_NO_MORE_ITEMS);
+}
+
+/* Some live blocks, some freed ones, several regions; none of the front end. */
+static void make_mixture(HANDLE heap)
+{
+    PVOID blocks[60];
+    for (size_t idx = 0; idx < 60; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, PLAIN + 0x1230 * (idx % 7));
+        assert_non_null(blocks[idx]);
+    }
+    for (size_t idx = 0; idx < 60; idx += 3) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+}
+
+/* D68 */
+static void elements_account_for_their_region(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    uintptr_t next = 0;
+    uintptr_t end = 0;
+    SIZE_T uncommitted = 0;
+    unsigned regions = 0;
+    make_mixture(heap);
+    while (HeapWalk(heap, &entry)) {
+        if (entry.wFlags == PROCESS_HEAP_REGION) {
+            assert_int_equal(next, end);
+            assert_int_equal(uncommitted, 0);
+            next = (uintptr_t)entry.Region.lpFirstBlock - HEADER;
+            end = (uintptr_t)entry.Region.lpLastBlock;
+            uncommitted = entry.Region.dwUnCommittedSize;
+            assert_int_equal(entry.Region.dwCommittedSize + uncommitted, entry.cbData);
+            assert_int_equal((uintptr_t)entry.lpData + entry.cbData, end);
+            assert_int_equal(entry.iRegionIndex, regions++);
+            continue;
+        }
+        assert_int_equal(entry.iRegionIndex, regions - 1);
+        assert_int_equal(start_of(&entry), next);
+        next += entry.cbData + entry.cbOverhead;
+        uncommitted -= entry.wFlags == PROCESS_HEAP_UNCOMMITTED_RANGE ? entry.cbData : 0;
+    }
+    assert_int_equal(next, end);
+    assert_int_equal(uncommitted, 0);
+    assert_true(regions > 1);
+}
+
+/* D68 */
+static void large_blocks_come_last_in_order_of_allocation(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    PVOID large[4];
+    unsigned seen = 0;
+    for (SIZE_T idx = 0; idx < 4; idx++) {
+        large[idx] = HeapAlloc(heap, 0, 0x100001 + idx);
+        assert_non_null(HeapAlloc(heap, 0, 0x40000));
+    }
+    assert_true(HeapFree(heap, 0, large[1]));
+    large[1] = large[2];
+    large[2] = large[3];
+    large[3] = HeapAlloc(heap, 0, 0x90000);
+    while (HeapWalk(heap, &entry)) {
+        assert_false(seen > 0 && entry.iRegionIndex != 64);
+        if (entry.iRegionIndex == 64) {
+            assert_ptr_equal(entry.lpData, large[seen]);
+            assert_int_equal(entry.cbData, HeapSize(heap, 0, large[seen]));
+            assert_int_equal(entry.wFlags, PROCESS_HEAP_ENTRY_BUSY);
+            seen++;
+        }
+    }
+    assert_int_equal(seen, 4);
+}
+
+/* D68 */
+static void live_blocks_show_once_with_their_sizes(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    HANDLE heap = heap_new();
+    PVOID blocks[COUNT];
+    unsigned seen[COUNT] = {0};
+    PROCESS_HEAP_ENTRY entry = {0};
+    for (SIZE_T idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, idx < 200 ? idx % 50 : idx * idx * 10);
+        assert_non_null(blocks[idx]);
+    }
+    while (HeapWalk(heap, &entry)) {
+        size_t idx = 0;
+        if (entry.wFlags != PROCESS_HEAP_ENTRY_BUSY) {
+            continue;
+        }
+        while (idx < COUNT && blocks[idx] != entry.lpData) {
+            idx++;
+        }
+        assert_true(idx < COUNT);
+        seen[idx]++;
+        assert_int_equal(entry.cbData, HeapSize(heap, 0, entry.lpData));
+        assert_true(entry.cbOverhead >= HEADER);
+    }
+    for (size_t idx = 0; idx < COUNT; idx++) {
+        assert_int_equal(seen[idx], 1);
+    }
+}
+
+/* D68 */
+static void two_walks_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PROCESS_HEAP_ENTRY first = {0};
+    PROCESS_HEAP_ENTRY second = {0};
+    make_mixture(heap);
+    while (HeapWalk(heap, &first)) {
+        assert_true(HeapWalk(heap, &second));
+        assert_memory_equal(&first, &second, sizeof(first));
+    }
+    assert_false(HeapWalk(heap, &second));
+}
+
+static USHORT rtl_flags(WORD flags)
+{
+    switch (flags) {
+    case PROCESS_HEAP_ENTRY_BUSY:
+        return RTL_HEAP_WALK_BUSY;
+    case PROCESS_HEAP_REGION:
+        return RTL_HEAP_WALK_REGION;
+    case PROCESS_HEAP_UNCOMMITTED_RANGE:
+        return RTL_HEAP_WALK_UNCOMMITTED;
+    default:
+        return 0;
+    }
+}
+
+/* D69 */
+static void both_walks_show_the_same(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    RTL_HEAP_WALK_ENTRY rtl = {0};
+    unsigned front_end = 0;
+    make_mixture(heap);
+    for (unsigned count = 0; count < 60; count++) {
+        assert_non_null(HeapAlloc(heap, 0, 40));
+    }
+    assert_non_null(HeapAlloc(heap, 0, 0x100000));
+    while (HeapWalk(heap, &entry)) {
+        assert_int_equal(RtlWalkHeap(heap, &rtl), STATUS_SUCCESS);
+        assert_ptr_equal(rtl.DataAddress, entry.lpData);
+        assert_int_equal(rtl.DataSize, entry.cbData);
+        assert_int_equal(rtl.OverheadBytes, entry.cbOverhead);
+        assert_int_equal(rtl.SegmentIndex, entry.iRegionIndex);
+        assert_int_equal(rtl.Flags & ~RTL_HEAP_WALK_LFH, rtl_flags(entry.wFlags));
+        front_end += (rtl.Flags & RTL_HEAP_WALK_LFH) != 0;
+        if (entry.wFlags == PROCESS_HEAP_REGION) {
+            assert_int_equal(rtl.Segment.CommittedSize, entry.Region.dwCommittedSize);
+            assert_int_equal(rtl.Segment.UnCommittedSize, entry.Region.dwUnCommittedSize);
+            assert_ptr_equal(rtl.Segment.FirstEntry, entry.Region.lpFirstBlock);
+            assert_ptr_equal(rtl.Segment.LastEntry, entry.Region.lpLastBlock);
+        }
+    }
+    assert_true(front_end > 0);
+    struct rig_outcome outcome = rtl_walk(heap, &rtl);
+    rig_demand_value(&outcome, STATUS_NO_MORE_ENTRIES);
+}
+
+/* D70 */
+static void an_altered_entry_is_refused(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    uint8_t *block = HeapAlloc(heap, 0, PLAIN);
+    uint8_t *large = HeapAlloc(heap, 0, 0x100000);
+    const PVOID bad[] = {block + 1,       block + 16,     large + 16,     (uint8_t *)heap + 8,
+                         heap_new(),      (PVOID)1,       rig_foreign(5), rig_foreign(8),
+                         rig_foreign(10), rig_foreign(12)};
+    for (size_t idx = 0; idx < sizeof(bad) / sizeof(bad[0]); idx++) {
+        PROCESS_HEAP_ENTRY entry = {.lpData = bad[idx], .cbData = 77};
+        RTL_HEAP_WALK_ENTRY rtl = {.DataAddress = bad[idx], .DataSize = 77};
+        const PROCESS_HEAP_ENTRY before = entry;
+        struct rig_outcome outcome = walk(heap, &entry);
+        rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
+        assert_int_equal(outcome.reports, 0);
+        assert_memory_equal(&entry, &before, sizeof(entry));
+        outcome = rtl_walk(heap, &rtl);
+        rig_demand_value(&outcome, STATUS_INVALID_PARAMETER);
+        assert_int_equal(rtl.DataSize, 77);
+    }
+}
+
+/* D70 */
+static void an_entry_that_cannot_be_used_is_refused(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    const PVOID bad[] = {NULL,           rig_foreign(0),  rig_foreign(3),
+                         rig_foreign(8), rig_foreign(10), rig_foreign(12),
+                         rig_foreign(13)};
+    for (size_t idx = 0; idx < sizeof(bad) / sizeof(bad[0]); idx++) {
+        struct rig_outcome outcome = walk(heap, bad[idx]);
+        rig_demand_error(&outcome, FALSE, ERROR_NOACCESS);
+        outcome = rtl_walk(heap, bad[idx]);
+        rig_demand_value(&outcome, STATUS_ACCESS_VIOLATION);
+        assert_int_equal(outcome.reports, 0);
+    }
+}
+
+/* D70 */
+static void damage_met_by_a_walk_is_reported(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    RTL_HEAP_WALK_ENTRY rtl = {0};
+    PVOID block = HeapAlloc(heap, 0, PLAIN);
+    struct rig_outcome outcome = walk(heap, &entry);
+    rig_demand_value(&outcome, TRUE);
+    outcome = rtl_walk(heap, &rtl);
+    rig_demand_value(&outcome, STATUS_SUCCESS);
+    const PROCESS_HEAP_ENTRY before = entry;
+    rig_flip(rig_field(heap, NTH_FIELD_HEADER, block).address);
+    outcome = walk(heap, &entry);
+    rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
+    assert_memory_equal(&entry, &before, sizeof(entry));
+    rig_report_demand(NTH_CORRUPT_BLOCK_HEADER, heap, block);
+    outcome = rtl_walk(heap, &rtl);
+    rig_demand_value(&outcome, STATUS_HEAP_CORRUPTION);
+    rig_report_demand(NTH_CORRUPT_BLOCK_HEADER, heap, block);
+}
+
+/* D71 */
+static void after_freeing_all_and_compacting_the_walk_is_as_at_first(void **state)
+{
+    (void)state;
+    enum { COUNT = 200 };
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x1000000, 0, NULL, NULL);
+    PVOID blocks[COUNT];
+    PROCESS_HEAP_ENTRY first[4] = {{0}};
+    PROCESS_HEAP_ENTRY entry = {0};
+    unsigned count = 0;
+    for (unsigned idx = 0; HeapWalk(heap, &entry); idx++) {
+        first[idx] = entry;
+    }
+    for (SIZE_T idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, idx < 100 ? 40 : idx * idx * 5);
+    }
+    for (size_t idx = 0; idx < COUNT; idx++) {
+        assert_true(HeapFree(heap, 0, blocks[idx * 7 % COUNT]));
+    }
+    assert_true(HeapCompact(heap, 0) > 0);
+    memset(&entry, 0, sizeof(entry));
+    while (HeapWalk(heap, &entry)) {
+        assert_true(count < 3);
+        assert_int_equal(entry.wFlags, first[count].wFlags);
+        assert_int_equal(entry.iRegionIndex, first[count].iRegionIndex);
+        assert_int_equal(entry.cbOverhead, first[count].cbOverhead);
+        if (entry.wFlags != PROCESS_HEAP_UNCOMMITTED_RANGE) {
+            assert_ptr_equal(entry.lpData, first[count].lpData);
+        }
+        count++;
+    }
+    assert_int_equal(count, 3);
+}
+
+/* D72 */
+static void sizes_past_32_bits_saturate(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    if (sizeof(SIZE_T) == 4) {
+        skip();
+    }
+    const SIZE_T reserve = (SIZE_T)(UINT64_C(0x120000000) & SIZE_MAX);
+    seam.pages = nth_pages_os();
+    nth_seam_set(&seam);
+    HANDLE heap = RtlCreateHeap(0, NULL, reserve, 0, NULL, NULL);
+    PROCESS_HEAP_ENTRY entry = {0};
+    RTL_HEAP_WALK_ENTRY rtl = {0};
+    assert_true(HeapWalk(heap, &entry));
+    assert_int_equal(entry.cbData, UINT32_MAX);
+    assert_int_equal(entry.Region.dwUnCommittedSize, UINT32_MAX);
+    assert_int_equal(RtlWalkHeap(heap, &rtl), STATUS_SUCCESS);
+    assert_int_equal(rtl.DataSize, reserve);
+    assert_true(rig_element(heap, PROCESS_HEAP_UNCOMMITTED_RANGE, 0, &entry));
+    assert_int_equal(entry.cbData, UINT32_MAX);
+}
+
+/* D76 */
+static void only_busy_elements_validate(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    make_mixture(heap);
+    for (unsigned count = 0; count < 60; count++) {
+        assert_non_null(HeapAlloc(heap, 0, 40));
+    }
+    assert_non_null(HeapAlloc(heap, 0, 0x100000));
+    while (HeapWalk(heap, &entry)) {
+        assert_int_equal(HeapValidate(heap, 0, entry.lpData),
+                         entry.wFlags == PROCESS_HEAP_ENTRY_BUSY);
+    }
+    rig_report_demand_none();
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_fresh_heap_has_a_region_a_free_block_and_an_uncommitted_range),
+        TEST(elements_account_for_their_region),
+        TEST(large_blocks_come_last_in_order_of_allocation),
+        TEST(live_blocks_show_once_with_their_sizes),
+        TEST(two_walks_do_not_disturb_each_other),
+        TEST(both_walks_show_the_same),
+        TEST(an_altered_entry_is_refused),
+        TEST(an_entry_that_cannot_be_used_is_refused),
+        TEST(damage_met_by_a_walk_is_reported),
+        TEST(after_freeing_all_and_compacting_the_walk_is_as_at_first),
+        TEST(sizes_past_32_bits_saturate),
+        TEST(only_busy_elements_validate),
+    };
+    return cmocka_run_group_tests_name("rulings on walking", tests, NULL, NULL);
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * See rig.h. The arena is made once and lives as long as the process. */
+#include "rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RIG_ARENA_BYTES NTH_WORDS(0x10000000, 0x8000000)
+#define RIG_COMMIT_BYTES ((size_t)0x6000000)
+
+static struct {
+    struct nth_arena *arena;
+    struct nth_pages pages;       /* what core sees */
+    const struct nth_pages *real; /* what stands behind it */
+    BOOLEAN refuse;
+    void (*on_commit)(void);
+    unsigned page_calls;
+    unsigned executable_count;
+    struct nth_report report;
+    unsigned report_count;
+    PVOID no_access;
+    pid_t pid; /* of the process that runs the tests */
+} rig;
+
+/* ---- page source ---- */
+
+static enum nth_seam_status reserve(void *self, const struct nth_site *site, size_t bytes,
+                                    void **base)
+{
+    (void)self;
+    rig.page_calls++;
+    return rig.refuse ? NTH_SEAM_REFUSED : rig.real->reserve(rig.real->self, site, bytes, base);
+}
+
+static enum nth_seam_status commit(void *self, const struct nth_site *site, void *base,
+                                   size_t bytes, BOOLEAN executable)
+{
+    (void)self;
+    rig.page_calls++;
+    rig.executable_count += executable != FALSE;
+    if (rig.on_commit != NULL) {
+        rig.on_commit();
+    }
+    return rig.refuse ? NTH_SEAM_REFUSED
+                      : rig.real->commit(rig.real->self, site, base, bytes, executable);
+}
+
+static enum nth_seam_status decommit(void *self, const struct nth_site *site, void *base,
+                                     size_t bytes)
+{
+    (void)self;
+    rig.page_calls++;
+    return rig.real->decommit(rig.real->self, site, base, bytes);
+}
+
+static enum nth_seam_status release(void *self, const struct nth_site *site, void *base,
+                                    size_t bytes)
+{
+    (void)self;
+    rig.page_calls++;
+    return rig.real->release(rig.real->self, site, base, bytes);
+}
+
+static enum nth_seam_status protect(void *self, const struct nth_site *site, void *base,
+                                    size_t bytes, BOOLEAN writable)
+{
+    (void)self;
+    rig.page_calls++;
+    return rig.refuse ? NTH_SEAM_REFUSED
+                      : rig.real->protect(rig.real->self, site, base, bytes, writable);
+}
+
+void rig_pages_refuse(BOOLEAN refuse)
+{
+    rig.refuse = refuse;
+}
+
+void rig_pages_on_commit(void (*hook)(void))
+{
+    rig.on_commit = hook;
+}
+
+unsigned rig_pages_calls(void)
+{
+    return rig.page_calls;
+}
+
+unsigned rig_pages_executable(void)
+{
+    return rig.executable_count;
+}
+
+/* ---- reports ---- */
+
+static void remember(void *context, const struct nth_report *report)
+{
+    (void)context;
+    rig.report = *report;
+    rig.report_count++;
+}
+
+unsigned rig_report_count(void)
+{
+    return rig.report_count;
+}
+
+const struct nth_report *rig_report_last(void)
+{
+    return &rig.report;
+}
+
+void rig_report_forget(void)
+{
+    rig.report_count = 0;
+    memset(&rig.report, 0, sizeof(rig.report));
+}
+
+void rig_report_demand(enum nth_reason reason, HANDLE heap, LPCVOID block)
+{
+    assert_int_equal(rig.report_count, 1);
+    assert_string_equal(nth_reason_name(rig.report.reason), nth_reason_name(reason));
+    assert_ptr_equal(rig.report.heap, heap);
+    assert_ptr_equal(rig.report.block, block);
+    assert_non_null(rig.report.call);
+    rig_report_forget();
+}
+
+/* ---- setup ---- */
+
+static void prepare(void)
+{
+    rig.pid = getpid();
+    rig.arena = nth_arena_create(RIG_ARENA_BYTES, RIG_COMMIT_BYTES);
+    assert_non_null(rig.arena);
+    rig.real = nth_arena_pages(rig.arena);
+    rig.pages = *rig.real;
+    rig.pages.self = &rig;
+    rig.pages.reserve = reserve;
+    rig.pages.commit = commit;
+    rig.pages.decommit = decommit;
+    rig.pages.release = release;
+    rig.pages.protect = protect;
+    rig.pages.remap = NULL;
+    rig.no_access = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(rig.no_access != MAP_FAILED);
+}
+
+struct nth_seam rig_seam(void)
+{
+    struct nth_seam seam = {
+        .pages = &rig.pages, .report = remember, .seeded = TRUE, .seed = 0x1234567890ABCDEFu};
+    return seam;
+}
+
+int rig_setup(void **state)
+{
+    (void)state;
+    if (rig.arena == NULL) {
+        prepare();
+    }
+    rig.refuse = FALSE;
+    rig.on_commit = NULL;
+    struct nth_seam seam = rig_seam();
+    nth_seam_set(&seam);
+    nth_arena_reset(rig.arena);
+    rig_report_forget();
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    (void)state;
+    if (getpid() != rig.pid) {
+        _exit(1); /* an assertion failed in a child of the test */
+    }
+    rig.refuse = FALSE;
+    rig.on_commit = NULL;
+    nth_process_reset();
+    struct nth_balance balance = nth_balance_now();
+    return balance.reserved_bytes == 0 && balance.committed_bytes == 0 &&
+                   balance.reservation_count == 0
+               ? 0
+               : -1;
+}
+
+/* ---- calls ---- */
+
+struct run {
+    const struct rig_args *args;
+    uintptr_t value;
+};
+
+static uintptr_t run_block_call(const struct rig_args *a)
+{
+    switch (a->call) {
+    case RIG_RTL_ALLOCATE:
+        return (uintptr_t)RtlAllocateHeap(a->heap, a->flags, a->size);
+    case RIG_HEAP_ALLOC:
+        return (uintptr_t)HeapAlloc(a->heap, a->flags, a->size);
+    case RIG_RTL_REALLOCATE:
+        return (uintptr_t)RtlReAllocateHeap(a->heap, a->flags, a->block, a->size);
+    case RIG_HEAP_REALLOC:
+        return (uintptr_t)HeapReAlloc(a->heap, a->flags, a->block, a->size);
+    case RIG_RTL_FREE:
+        return RtlFreeHeap(a->heap, a->flags, a->block);
+    case RIG_HEAP_FREE:
+        return (uintptr_t)HeapFree(a->heap, a->flags, a->block);
+    case RIG_RTL_SIZE:
+        return RtlSizeHeap(a->heap, a->flags, a->block);
+    case RIG_HEAP_SIZE:
+        return HeapSize(a->heap, a->flags, a->block);
+    case RIG_RTL_VALIDATE:
+        return RtlValidateHeap(a->heap, a->flags, a->block);
+    case RIG_HEAP_VALIDATE:
+        return (uintptr_t)HeapValidate(a->heap, a->flags, a->block);
+    case RIG_SET_USER_VALUE:
+        return RtlSetUserValueHeap(a->heap, a->flags, a->block, a->extra);
+    case RIG_GET_USER_INFO:
+        return RtlGetUserInfoHeap(a->heap, a->flags, a->block, a->extra, a->extra2);
+    case RIG_SET_USER_FLAGS:
+        return RtlSetUserFlagsHeap(a->heap, a->flags, a->block, a->reset, a->set);
+    case RIG_DISOWN:
+        return RtlDisownModuleHeapAllocation(a->heap, a->block);
+    default:
+        abort();
+    }
+}
+
+static uintptr_t run_heap_call(const struct rig_args *a)
+{
+    HEAP_INFORMATION_CLASS class_id = (HEAP_INFORMATION_CLASS)a->class_id;
+    switch (a->call) {
+    case RIG_RTL_LOCK:
+        return RtlLockHeap(a->heap);
+    case RIG_HEAP_LOCK:
+        return (uintptr_t)HeapLock(a->heap);
+    case RIG_RTL_UNLOCK:
+        return RtlUnlockHeap(a->heap);
+    case RIG_HEAP_UNLOCK:
+        return (uintptr_t)HeapUnlock(a->heap);
+    case RIG_RTL_WALK:
+        return RtlWalkHeap(a->heap, a->extra);
+    case RIG_HEAP_WALK:
+        return (uintptr_t)HeapWalk(a->heap, a->extra);
+    case RIG_RTL_COMPACT:
+        return RtlCompactHeap(a->heap, a->flags);
+    case RIG_HEAP_COMPACT:
+        return HeapCompact(a->heap, a->flags);
+    case RIG_HEAP_SUMMARY:
+        return (uintptr_t)HeapSummary(a->heap, a->flags, a->extra);
+    case RIG_RTL_ZERO:
+        return RtlZeroHeap(a->heap, a->flags);
+    case RIG_RTL_QUERY:
+        return RtlQueryHeapInformation(a->heap, class_id, a->extra, a->size, a->extra2);
+    case RIG_HEAP_QUERY:
+        return (uintptr_t)HeapQueryInformation(a->heap, class_id, a->extra, a->size, a->extra2);
+    case RIG_RTL_SET:
+        return RtlSetHeapInformation(a->heap, class_id, a->extra, a->size);
+    case RIG_HEAP_SET:
+        return (uintptr_t)HeapSetInformation(a->heap, class_id, a->extra, a->size);
+    case RIG_MULTIPLE_ALLOCATE:
+        return RtlMultipleAllocateHeap(a->heap, a->flags, a->size, a->set, a->extra);
+    case RIG_MULTIPLE_FREE:
+        return RtlMultipleFreeHeap(a->heap, a->flags, a->set, a->extra);
+    case RIG_RTL_DESTROY:
+        return (uintptr_t)RtlDestroyHeap(a->heap);
+    case RIG_HEAP_DESTROY:
+        return (uintptr_t)HeapDestroy(a->heap);
+    default:
+        return run_block_call(a);
+    }
+}
+
+static void run_body(void *context)
+{
+    struct run *run = context;
+    run->value = run_heap_call(run->args);
+}
+
+struct rig_outcome rig_run(const struct rig_args *args)
+{
+    struct rig_outcome outcome;
+    struct run run = {.args = args};
+    memset(&outcome, 0, sizeof(outcome));
+    rig_report_forget();
+    SetLastError(RIG_LAST_ERROR);
+    nth_seh_install(); /* cmocka puts its own handlers around every test */
+    outcome.raised = nth_guard(run_body, &run, &outcome.record) ? FALSE : TRUE;
+    outcome.value = run.value;
+    outcome.last_error = GetLastError();
+    outcome.reports = rig_report_count();
+    return outcome;
+}
+
+struct rig_outcome rig_alloc(HANDLE heap, ULONG flags, SIZE_T size)
+{
+    struct rig_args args = {.call = RIG_HEAP_ALLOC, .heap = heap, .flags = flags, .size = size};
+    return rig_run(&args);
+}
+
+struct rig_outcome rig_realloc(HANDLE heap, ULONG flags, PVOID block, SIZE_T size)
+{
+    struct rig_args args = {
+        .call = RIG_HEAP_REALLOC, .heap = heap, .flags = flags, .block = block, .size = size};
+    return rig_run(&args);
+}
+
+struct rig_outcome rig_free(HANDLE heap, PVOID block)
+{
+    struct rig_args args = {.call = RIG_HEAP_FREE, .heap = heap, .block = block};
+    return rig_run(&args);
+}
+
+void rig_demand_value(const struct rig_outcome *outcome, uintptr_t value)
+{
+    rig_demand_error(outcome, value, RIG_LAST_ERROR);
+}
+
+void rig_demand_error(const struct rig_outcome *outcome, uintptr_t value, DWORD last_error)
+{
+    assert_false(outcome->raised);
+    assert_int_equal(outcome->value, value);
+    assert_int_equal(outcome->last_error, last_error);
+}
+
+void rig_demand_raised(const struct rig_outcome *outcome, NTSTATUS code, uintptr_t information)
+{
+    BOOLEAN violation = code == STATUS_ACCESS_VIOLATION;
+    assert_true(outcome->raised);
+    assert_int_equal(outcome->record.ExceptionCode, code);
+    assert_int_equal(outcome->record.ExceptionFlags, 0);
+    assert_null(outcome->record.ExceptionRecord);
+    assert_int_equal(outcome->record.NumberParameters, violation ? 2 : 1);
+    if (violation) {
+        assert_int_equal(outcome->record.ExceptionInformation[0], EXCEPTION_READ_FAULT);
+    }
+    assert_int_equal(outcome->record.ExceptionInformation[violation ? 1 : 0], information);
+    assert_int_equal(outcome->last_error, RIG_LAST_ERROR);
+}
+
+/* ---- a child ---- */
+
+static int child_pipe[2];
+
+static void child_terminate(void *context, NTSTATUS status)
+{
+    (void)context;
+    _exit(write(child_pipe[1], &status, sizeof(status)) == (ssize_t)sizeof(status) ? 0 : 1);
+}
+
+static void child_run(void (*body)(void *context), void *context)
+{
+    struct nth_seam seam = rig_seam();
+    NTSTATUS none = 0;
+    seam.terminate = child_terminate;
+    nth_seam_set(&seam);
+    nth_arena_reset(rig.arena);
+    body(context);
+    _exit(write(child_pipe[1], &none, sizeof(none)) == (ssize_t)sizeof(none) ? 0 : 1);
+}
+
+NTSTATUS rig_child_status(void (*body)(void *context), void *context)
+{
+    NTSTATUS status = 1;
+    int how = 0;
+    assert_int_equal(pipe(child_pipe), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        child_run(body, context);
+    }
+    (void)close(child_pipe[1]);
+    if (read(child_pipe[0], &status, sizeof(status)) != (ssize_t)sizeof(status)) {
+        status = 1;
+    }
+    (void)close(child_pipe[0]);
+    assert_int_equal(waitpid(child, &how, 0), child);
+    return WIFEXITED(how) && WEXITSTATUS(how) == 0 ? status : 1;
+}
+
+/* ---- elements of a heap ---- */
+
+BOOLEAN rig_element(HANDLE heap, WORD flags, unsigned skip, PROCESS_HEAP_ENTRY *entry)
+{
+    memset(entry, 0, sizeof(*entry));
+    while (HeapWalk(heap, entry)) {
+        if (entry->wFlags == flags && skip-- == 0) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+struct wanted_field {
+    enum nth_field_kind kind;
+    LPCVOID block;
+    struct nth_field found;
+};
+
+static BOOLEAN field_wanted(void *context, const struct nth_field *field)
+{
+    struct wanted_field *wanted = context;
+    if (field->kind != wanted->kind || (wanted->block != NULL && field->block != wanted->block)) {
+        return TRUE;
+    }
+    wanted->found = *field;
+    return FALSE;
+}
+
+struct nth_field rig_field(HANDLE heap, enum nth_field_kind kind, LPCVOID block)
+{
+    struct wanted_field wanted = {.kind = kind, .block = block};
+    assert_true(nth_fields(heap, field_wanted, &wanted) > 0);
+    assert_non_null(wanted.found.address);
+    return wanted.found;
+}
+
+void rig_flip(PVOID address)
+{
+    nth_poke(address, nth_peek(address) ^ 1u);
+}
+
+/* ---- bad arguments ---- */
+
+PVOID rig_foreign(unsigned idx)
+{
+    static uint8_t in_static[64];
+    uint8_t on_stack[64];
+    uintptr_t stack = ((uintptr_t)on_stack + 31) & ~(uintptr_t)31;
+    uintptr_t statics = ((uintptr_t)in_static + 31) & ~(uintptr_t)31;
+    uintptr_t no_access = (uintptr_t)rig.no_access;
+    const uintptr_t addresses[RIG_FOREIGN_COUNT] = {1,
+                                                    8,
+                                                    16,
+                                                    0x1000,
+                                                    0x10000,
+                                                    stack,
+                                                    statics,
+                                                    statics + 3,
+                                                    no_access,
+                                                    no_access + 16,
+                                                    (uintptr_t)1 << (sizeof(uintptr_t) * 8 - 1),
+                                                    (uintptr_t)0xDEADBEEFDEADBEE0u,
+                                                    UINTPTR_MAX,
+                                                    UINTPTR_MAX - 15};
+    assert_true(idx < RIG_FOREIGN_COUNT);
+    return (PVOID)addresses[idx];
+}

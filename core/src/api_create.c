@@ -325,7 +325,7 @@ NTSTATUS nth_api_each_heap(NTSTATUS (*routine)(PVOID heap, PVOID context), PVOID
             status = routine(heap, context);
         }
     }
-    return status;
+    return NT_SUCCESS(status) ? STATUS_SUCCESS : status;
 }
 
 NTSTATUS RtlEnumProcessHeaps(NTSTATUS (*Routine)(PVOID HeapHandle, PVOID Parameter),

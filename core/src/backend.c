@@ -14,6 +14,7 @@ struct span {
     uint64_t first; /* offsets of the merged stretch */
     uint64_t end;
     uint64_t start; /* where the stretch itself began, before merging */
+    bool previous_stays_free; /* a free block before it that is not merged */
     bool merge_previous;
     bool merge_next;
     struct nth_block previous;
@@ -153,7 +154,9 @@ static enum nth_status span_check(struct nth_heap *heap, struct span *span)
     if (status == NTH_OK) {
         status = next_free(heap, span->region, span->end, &span->merge_next, &span->next);
     }
+    span->previous_stays_free = false;
     if (!merges(heap)) {
+        span->previous_stays_free = span->merge_previous;
         span->merge_previous = false;
         span->merge_next = false;
     }
@@ -193,7 +196,7 @@ static bool span_decommit(struct nth_heap *heap, struct span *span)
     }
     const uint64_t left = span->page_first * NTH_PAGE_BYTES - NTH_BORDER_BYTES;
     const uint64_t right = span->page_end * NTH_PAGE_BYTES + NTH_BORDER_BYTES;
-    nth_tag_previous_free(span->region, left, false);
+    nth_tag_previous_free(span->region, left, left == span->first && span->previous_stays_free);
     nth_tag_previous_free(span->region, span->end, false);
     if (left > span->first) {
         link_span(heap, span->region, span->first, left);
@@ -207,7 +210,9 @@ static bool span_decommit(struct nth_heap *heap, struct span *span)
 /* Second half: everything was checked. */
 static void span_free(struct nth_heap *heap, struct span *span)
 {
+    const bool keep = span->previous_stays_free;
     nth_block_erase(span->region, span->start);
+    nth_tag_previous_free(span->region, span->start, keep);
     if (span->merge_previous) {
         nth_freelist_unlink(heap, &span->previous);
         nth_block_erase(span->region, span->previous.offset);

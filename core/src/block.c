@@ -127,7 +127,7 @@ enum nth_status nth_block_next(struct nth_heap *heap, struct nth_region *region,
 enum nth_status nth_reference_resolve(struct nth_heap *heap, uint64_t reference,
                                       struct nth_region **region, uint64_t *offset)
 {
-    const uint64_t address = reference * 8u + nth_process.pages->low;
+    const uint64_t address = nth_place_address(reference);
     struct nth_region *found =
         address > UINTPTR_MAX ? NULL : nth_region_of((void *)(uintptr_t)address);
     if (found == NULL || nth_region_heap(found) != heap ||

@@ -21,7 +21,7 @@
  * Slack is what of the block is neither header nor user info nor asked for.
  *
  * Free block (at least 32 bytes): header | next | previous | (free bytes) | footer. Links are
- * references, (address - low) / 8; the footer is the size in units. All three are sealed words. */
+ * references (places, process.h); the footer is the size in units. All three are sealed words. */
 #ifndef NTH_BLOCK_H
 #define NTH_BLOCK_H
 
@@ -84,8 +84,7 @@ NTH_UNWATCHED static inline void nth_inband_store(const struct nth_region *regio
 static inline uint64_t nth_block_pad(const struct nth_heap *heap, const struct nth_region *region,
                                      uint64_t offset)
 {
-    const uint64_t place = (region->base + offset - nth_process.pages->low) / 8u;
-    return nth_word_pad(&heap->config.key, place);
+    return nth_word_pad(&heap->config.key, nth_place_of(region->base + offset));
 }
 
 /* A sealed word in band; false on damage (nothing is reported). */
@@ -162,7 +161,7 @@ enum nth_status nth_block_next(struct nth_heap *heap, struct nth_region *region,
 /* References: how one block names another. 0 is none. */
 static inline uint64_t nth_block_reference(const struct nth_region *region, uint64_t offset)
 {
-    return (region->base + offset - nth_process.pages->low) / 8u;
+    return nth_place_of(region->base + offset);
 }
 
 /* The segment and offset that a reference names; NTH_CORRUPT when they are not this heap's. */

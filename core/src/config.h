@@ -62,6 +62,7 @@
 
 #define NTH_QUARANTINE_COUNT 64u /* destroyed heap bases that are not reused */
 #define NTH_HEAP_MAX_COUNT 65536u
+#define NTH_FOREIGN_MAX_COUNT 64u /* heaps in caller's memory outside the page source's range */
 #define NTH_CACHE_MAX_COUNT 256u /* threads with a magazine of their own, a heap */
 
 static_assert(NTH_BLOCK_MIN_BYTES % NTH_UNIT_BYTES == 0, "blocks are whole units");

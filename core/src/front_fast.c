@@ -42,7 +42,7 @@ static void *take(const struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
         !nth_word_open(cache->slots[bucket][count - 1], nth_cache_pad(key, bucket), &reference)) {
         return NULL;
     }
-    const uint64_t address = reference * 8u + nth_process.pages->low;
+    const uint64_t address = nth_place_address(reference);
     const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
     if (NTH_UNLIKELY(region == NULL || !nth_tag_reaches(region, address - region->base))) {
         return NULL;
@@ -93,7 +93,7 @@ static bool give(const struct nth_hot *hot, uint64_t address)
         return false;
     }
     const uint64_t offset = address - region->base;
-    const uint64_t reference = (address - nth_process.pages->low) / 8u;
+    const uint64_t reference = nth_place_of(address);
     const uint64_t pad = slot_pad(hot, reference);
     uint8_t *tag = nth_tag_at(region, offset);
     if (!nth_tag_starts(*tag, offset) || (*tag & NTH_TAG_BUSY) == 0 ||

@@ -52,8 +52,7 @@ bool nth_heap_check(struct nth_heap *heap)
 /* Place of a word, for its pad: where it stands, as for words in band. */
 static uint64_t word_pad(const struct nth_heap *heap, const uint64_t *word)
 {
-    const uint64_t place = ((uint64_t)(uintptr_t)word - nth_process.pages->low) / 8u;
-    return nth_word_pad(&heap->config.key, place);
+    return nth_word_pad(&heap->config.key, nth_place_of((uint64_t)(uintptr_t)word));
 }
 
 enum nth_status nth_heap_open(struct nth_heap *heap, const uint64_t *word, enum nth_reason reason,
@@ -301,7 +300,6 @@ static void drop_listed(struct nth_heap *heap)
 static void drop_mapped(const struct nth_slot *slot)
 {
     nth_process_lock();
-    nth_map_remove(slot->handle, 1);
     struct nth_region *region = nth_map_any_of(slot->heap);
     nth_process_unlock();
     while (region != NULL) {

@@ -52,8 +52,53 @@ static void fill(void *base, size_t bytes, uintptr_t word)
     }
 }
 
+struct nth_region *nth_map_find_foreign(uintptr_t address)
+{
+    for (uint32_t idx = 0; idx < NTH_FOREIGN_MAX_COUNT; idx++) {
+        struct nth_foreign *entry = &nth_process.foreign[idx];
+        const uintptr_t base = nth_load_acquire(&entry->base);
+        if (base != 0 && address - base < nth_load_relaxed(&entry->bytes)) {
+            return nth_load_relaxed(&entry->region);
+        }
+    }
+    return NULL;
+}
+
+static bool is_foreign(const void *base, size_t bytes)
+{
+    const uint64_t offset = (uint64_t)(uintptr_t)base - nth_process.pages->low;
+    return offset >= nth_process.pages->span_bytes ||
+           bytes > nth_process.pages->span_bytes - offset;
+}
+
+static enum nth_status foreign_enter(uintptr_t base, size_t bytes, struct nth_region *region)
+{
+    for (uint32_t idx = 0; idx < NTH_FOREIGN_MAX_COUNT; idx++) {
+        struct nth_foreign *entry = &nth_process.foreign[idx];
+        if (nth_load_relaxed(&entry->base) == 0) {
+            nth_store_relaxed(&entry->bytes, bytes);
+            nth_store_relaxed(&entry->region, region);
+            nth_store_release(&entry->base, base);
+            return NTH_OK;
+        }
+    }
+    return NTH_NO_MEMORY;
+}
+
+static void foreign_remove(uintptr_t base)
+{
+    for (uint32_t idx = 0; idx < NTH_FOREIGN_MAX_COUNT; idx++) {
+        if (nth_load_relaxed(&nth_process.foreign[idx].base) == base) {
+            nth_store_release(&nth_process.foreign[idx].base, 0u);
+        }
+    }
+}
+
 enum nth_status nth_map_enter(void *base, size_t bytes, struct nth_region *region)
 {
+    if (is_foreign(base, bytes)) {
+        return foreign_enter((uintptr_t)base, bytes, region);
+    }
     const uint64_t first = granule_of(base) / NTH_MAP_LEAF_ENTRIES;
     const uint64_t last = granule_of((char *)base + bytes - 1) / NTH_MAP_LEAF_ENTRIES;
     NTH_ASSERT(last < NTH_MAP_ROOT_COUNT);
@@ -68,7 +113,11 @@ enum nth_status nth_map_enter(void *base, size_t bytes, struct nth_region *regio
 
 void nth_map_remove(void *base, size_t bytes)
 {
-    fill(base, bytes, 0);
+    if (is_foreign(base, bytes)) {
+        foreign_remove((uintptr_t)base);
+    } else {
+        fill(base, bytes, 0);
+    }
 }
 
 struct nth_region *nth_map_any_of(const struct nth_heap *heap)

@@ -48,6 +48,9 @@ static inline void *nth_pointer_open(uintptr_t word, uint64_t key)
     return nth_pointer_seal((void *)value, key) == word ? (void *)value : NULL;
 }
 
+/* The same for addresses that the page source does not hand out. */
+struct nth_region *nth_map_find_foreign(uintptr_t address);
+
 /* The region whose granules cover `address`, or NULL. The caller checks its seal and whether the
  * address is inside; a damaged entry reads as NULL. */
 static inline struct nth_region *nth_map_find(const void *address)
@@ -56,7 +59,7 @@ static inline struct nth_region *nth_map_find(const void *address)
     const uint64_t granule = offset / NTH_GRANULE_BYTES;
     const uint64_t leaf_idx = granule / NTH_MAP_LEAF_ENTRIES;
     if (NTH_UNLIKELY(offset >= nth_process.pages->span_bytes)) {
-        return NULL;
+        return nth_map_find_foreign((uintptr_t)address);
     }
     NTH_ATOMIC(uintptr_t) *leaf = nth_load_acquire(&nth_map.root[leaf_idx]);
     if (NTH_UNLIKELY(leaf == NULL)) {

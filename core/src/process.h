@@ -14,6 +14,8 @@
 #include "word.h"
 
 /* What must not live in heap memory: a heap's lock and gate, and where its control block is. */
+struct nth_region;
+
 struct nth_slot {
     HANDLE handle; /* NULL: the slot is free */
     struct nth_heap *heap;
@@ -44,6 +46,12 @@ struct nth_process {
     HANDLE process_heap;
     HANDLE quarantine[NTH_QUARANTINE_COUNT]; /* bases of destroyed heaps, oldest overwritten */
     uint32_t quarantine_next;
+    /* Caller's blocks that lie outside the page source's addresses. */
+    struct nth_foreign {
+        NTH_ATOMIC(uintptr_t) base; /* 0: free */
+        NTH_ATOMIC(size_t) bytes;
+        NTH_ATOMIC(struct nth_region *) region;
+    } foreign[NTH_FOREIGN_MAX_COUNT];
     NTH_ATOMIC(size_t) reserved_bytes;
     NTH_ATOMIC(size_t) committed_bytes;
     NTH_ATOMIC(size_t) reservation_count;
@@ -73,6 +81,19 @@ struct nth_slot *nth_slot_numbered(uint32_t number); /* NULL when out of range *
 
 /* True when a destroyed heap had this base less than NTH_QUARANTINE_COUNT destructions ago. */
 bool nth_quarantined(HANDLE base);
+
+/* A place is an address in units of 8 bytes from the page source's lowest one, modulo 2^48: how words
+ * are bound to where they stand, and how one block names another. */
+static inline uint64_t nth_place_of(uint64_t address)
+{
+    return ((address - nth_process.pages->low) >> 3) & NTH_WORD_MASK;
+}
+
+static inline uint64_t nth_place_address(uint64_t place)
+{
+    const uint64_t distance = (place << 3) | ((place >> 47) != 0 ? ~0ull << 51 : 0u);
+    return distance + nth_process.pages->low;
+}
 
 _Noreturn void nth_terminate(NTSTATUS status);
 

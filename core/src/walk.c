@@ -31,6 +31,7 @@ static enum nth_status large_element(struct nth_heap *heap, uint64_t word,
         .region_idx = NTH_LARGE_INDEX,
         .block_bytes = region->committed_pages * NTH_PAGE_BYTES,
     };
+    element->overhead_bytes = element->block_bytes - element->data_bytes;
     return NTH_OK;
 }
 
@@ -40,36 +41,36 @@ static enum nth_status region_element(struct nth_heap *heap, uint64_t number,
 {
     for (; number < heap->state.segment_count; number++) {
         const struct nth_region *region = nth_segment_at(heap, number);
-        bool damaged = false;
         if (nth_noted()) {
             return NTH_CORRUPT;
         }
         if (region == NULL) {
             continue;
         }
-        const uint64_t pages = region->bytes / NTH_PAGE_BYTES;
-        const bool last_committed = nth_page_committed(region, pages - 1, &damaged);
         *element = (struct nth_element){
             .kind = NTH_ELEMENT_REGION,
             .data = nth_region_place(region, 0),
             .data_bytes = region->bytes,
-            .overhead_bytes = NTH_SEGMENT_FIRST + (last_committed ? NTH_BORDER_BYTES : 0u),
+            .overhead_bytes = NTH_SEGMENT_FIRST,
             .region_idx = (uint32_t)number,
             .committed_bytes = region->committed_pages * NTH_PAGE_BYTES,
             .uncommitted_bytes = region->bytes - region->committed_pages * NTH_PAGE_BYTES,
             .first = nth_region_place(region, NTH_SEGMENT_FIRST + NTH_HEADER_BYTES),
             .last = nth_region_place(region, region->bytes),
         };
-        return damaged ? damaged_pages() : NTH_OK;
+        return NTH_OK;
     }
     return large_element(heap, heap->state.large_first, element);
 }
 
+/* `extra` bytes around the block are nobody else's; the last of a segment has the border too. */
 static void block_element(const struct nth_block *block, uint64_t extra,
                           struct nth_element *element)
 {
     const bool is_free = block->state == NTH_BLOCK_FREE;
     const uint64_t bytes = nth_block_bytes(block);
+    const uint64_t end = block->offset + bytes + NTH_BORDER_BYTES;
+    extra += end == block->region->bytes ? NTH_BORDER_BYTES : 0u;
     const bool slot =
         block->state == NTH_BLOCK_SLOT_FREE || block->state == NTH_BLOCK_SLOT_BUSY;
     *element = (struct nth_element){

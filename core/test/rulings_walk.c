@@ -7,8 +7,10 @@
 
 #define PAGE ((SIZE_T)NTH_PAGE_BYTES)
 #define HEADER ((SIZE_T)8)         /* in front of a block's data */
-#define FREE_OVERHEAD ((SIZE_T)32) /* of a free block */
-#define PLAIN ((SIZE_T)0x4800)     /* a size that the front end does not serve */
+#define FREE_OVERHEAD ((SIZE_T)32) /* of a free block: 24 bytes before its data, 8 behind */
+#define FREE_BEFORE ((SIZE_T)24)
+#define BORDER ((SIZE_T)8)     /* between a block and pages that are not committed, or the end */
+#define PLAIN ((SIZE_T)0x4800) /* a size that the front end does not serve */
 
 static HANDLE heap_new(void)
 {
@@ -34,9 +36,9 @@ static uintptr_t start_of(const PROCESS_HEAP_ENTRY *entry)
 {
     const uintptr_t data = (uintptr_t)entry->lpData;
     if (entry->wFlags == PROCESS_HEAP_UNCOMMITTED_RANGE) {
-        return data;
+        return data - BORDER;
     }
-    return entry->wFlags == 0 ? data - FREE_OVERHEAD : data - HEADER;
+    return entry->wFlags == 0 ? data - FREE_BEFORE : data - HEADER;
 }
 
 /* D68 */
@@ -58,13 +60,14 @@ static void a_fresh_heap_has_a_region_a_free_block_and_an_uncommitted_range(void
     assert_int_equal(entry.wFlags, 0);
     assert_int_equal(entry.iRegionIndex, 0);
     assert_int_equal(entry.cbOverhead, FREE_OVERHEAD);
-    assert_ptr_equal((uint8_t *)entry.lpData + entry.cbData, heap + PAGE);
+    assert_ptr_equal((uint8_t *)start_of(&entry) + entry.cbData + FREE_OVERHEAD,
+                     heap + PAGE - BORDER);
     assert_ptr_equal(first, start_of(&entry) + HEADER);
     assert_true(HeapWalk(heap, &entry));
     assert_int_equal(entry.wFlags, PROCESS_HEAP_UNCOMMITTED_RANGE);
     assert_ptr_equal(entry.lpData, heap + PAGE);
     assert_int_equal(entry.cbData, 63 * PAGE);
-    assert_int_equal(entry.cbOverhead, 0);
+    assert_int_equal(entry.cbOverhead, BORDER);
     assert_int_equal(entry.iRegionIndex, 0);
     struct rig_outcome outcome = walk(heap, &entry);
     rig_demand_error(&outcome, FALSE, ERROR_NO_MORE_ITEMS);
@@ -83,37 +86,53 @@ static void make_mixture(HANDLE heap)
     }
 }
 
+/* The region being walked. */
+struct account {
+    uintptr_t next; /* where the next element begins */
+    uintptr_t end;  /* of all of them */
+    SIZE_T uncommitted;
+    unsigned regions;
+};
+
+static void account_region(struct account *account, const PROCESS_HEAP_ENTRY *entry)
+{
+    const uintptr_t base = (uintptr_t)entry->lpData;
+    assert_int_equal(account->next, account->end);
+    assert_int_equal(account->uncommitted, 0);
+    account->next = (uintptr_t)entry->Region.lpFirstBlock - HEADER;
+    account->end = base + entry->cbData - (base + entry->cbOverhead - account->next);
+    account->uncommitted = entry->Region.dwUnCommittedSize;
+    assert_int_equal(entry->Region.dwCommittedSize + account->uncommitted, entry->cbData);
+    assert_int_equal(base + entry->cbData, (uintptr_t)entry->Region.lpLastBlock);
+    assert_int_equal(entry->iRegionIndex, account->regions++);
+}
+
+static void account_element(struct account *account, const PROCESS_HEAP_ENTRY *entry)
+{
+    assert_int_equal(entry->iRegionIndex, account->regions - 1);
+    assert_int_equal(start_of(entry), account->next);
+    account->next += entry->cbData + entry->cbOverhead;
+    account->uncommitted -= entry->wFlags == PROCESS_HEAP_UNCOMMITTED_RANGE ? entry->cbData : 0;
+}
+
 /* D68 */
 static void elements_account_for_their_region(void **state)
 {
     (void)state;
     HANDLE heap = heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
-    uintptr_t next = 0;
-    uintptr_t end = 0;
-    SIZE_T uncommitted = 0;
-    unsigned regions = 0;
+    struct account account = {0};
     make_mixture(heap);
     while (HeapWalk(heap, &entry)) {
         if (entry.wFlags == PROCESS_HEAP_REGION) {
-            assert_int_equal(next, end);
-            assert_int_equal(uncommitted, 0);
-            next = (uintptr_t)entry.Region.lpFirstBlock - HEADER;
-            end = (uintptr_t)entry.Region.lpLastBlock;
-            uncommitted = entry.Region.dwUnCommittedSize;
-            assert_int_equal(entry.Region.dwCommittedSize + uncommitted, entry.cbData);
-            assert_int_equal((uintptr_t)entry.lpData + entry.cbData, end);
-            assert_int_equal(entry.iRegionIndex, regions++);
-            continue;
+            account_region(&account, &entry);
+        } else {
+            account_element(&account, &entry);
         }
-        assert_int_equal(entry.iRegionIndex, regions - 1);
-        assert_int_equal(start_of(&entry), next);
-        next += entry.cbData + entry.cbOverhead;
-        uncommitted -= entry.wFlags == PROCESS_HEAP_UNCOMMITTED_RANGE ? entry.cbData : 0;
     }
-    assert_int_equal(next, end);
-    assert_int_equal(uncommitted, 0);
-    assert_true(regions > 1);
+    assert_int_equal(account.next, account.end);
+    assert_int_equal(account.uncommitted, 0);
+    assert_true(account.regions > 1);
 }
 
 /* D68 */

@@ -65,7 +65,7 @@ llvm-cov-14 report "${programs[@]:1}" -instr-profile "$dir/cover.profdata" "${so
     awk '
     BEGIN { printf "%-24s %7s %7s %8s %9s %7s %8s\n",
             "file", "lines", "missed", "cover", "branches", "missed", "cover" }
-    /\.[ch] / || /^TOTAL/ {
+    (/\.[ch] / || /^TOTAL/) && $8 > 0 {
         name = $1
         sub(/.*\//, "", name)
         printf "%-24s %7s %7s %8s %9s %7s %8s\n",

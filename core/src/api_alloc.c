@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "flags.h"
 #include "front.h"
 #include "ops.h"
 #include "probe.h"
@@ -12,7 +13,7 @@
 #include "seh.h"
 
 /* Bits that a front-end call without the lock cannot serve. */
-#define SLOW_FLAGS (HEAP_NO_SERIALIZE | HEAP_SETTABLE_USER_VALUE)
+#define SLOW_FLAGS ((HEAP_NO_SERIALIZE | HEAP_SETTABLE_USER_VALUE) & (ULONG)NTH_ALLOCATE_FLAGS)
 #define FAST_BYTES_MAX (NTH_LFH_MAX_BYTES - NTH_HEADER_BYTES)
 
 NTSTATUS nth_api_status(enum nth_status status)
@@ -57,7 +58,7 @@ void nth_api_raise(NTSTATUS status, ULONG_PTR information)
 
 enum nth_status nth_api_refusal(const struct nth_call *call)
 {
-    return call->slot == NULL || call->slot->handle != call->handle ? NTH_ABSENT : NTH_CORRUPT;
+    return call->slot == NULL ? NTH_ABSENT : NTH_CORRUPT;
 }
 
 /* Exceptions are in force by the heap's flags or the call's; for a bad handle by the call's. */
@@ -78,32 +79,34 @@ static PVOID fail(bool raise, enum nth_status status, SIZE_T bytes, const void *
     return NULL;
 }
 
-PVOID nth_api_allocate(const char *name, HANDLE handle, ULONG flags, SIZE_T bytes)
+static PVOID allocate_locked(const char *name, HANDLE handle, ULONG flags, SIZE_T bytes,
+                             enum nth_status *status)
 {
     struct nth_call call;
     void *user = NULL;
+    flags &= (ULONG)NTH_ALLOCATE_FLAGS;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
     const bool raise = raises(&call, flags);
-    const enum nth_status status =
-        heap == NULL ? NTH_BAD_ARGUMENT : nth_op_allocate(heap, flags, bytes, &user);
+    *status = heap == NULL ? nth_api_refusal(&call) : nth_op_allocate(heap, flags, bytes, &user);
     const bool thrown = call.thrown;
     nth_call_end(&call);
-    return status == NTH_OK ? user : fail(raise && !thrown, status, bytes, handle);
+    return *status == NTH_OK ? user : fail(raise && !thrown, *status, bytes, handle);
 }
 
 static inline PVOID allocate(const char *name, HANDLE handle, ULONG flags, SIZE_T bytes)
 {
-    const struct nth_hot *hot = nth_hot_find(handle);
+    struct nth_hot *hot = nth_hot_find(handle);
     if (NTH_LIKELY(hot != NULL && bytes <= FAST_BYTES_MAX && (flags & SLOW_FLAGS) == 0)) {
         void *user = nth_front_fast_take(hot, bytes);
         if (NTH_LIKELY(user != NULL)) {
-            if ((flags & HEAP_ZERO_MEMORY) != 0) {
+            if ((flags & HEAP_ZERO_MEMORY & (ULONG)NTH_ALLOCATE_FLAGS) != 0) {
                 memset(user, 0, bytes);
             }
             return user;
         }
     }
-    return nth_api_allocate(name, handle, flags, bytes);
+    enum nth_status status;
+    return allocate_locked(name, handle, flags, bytes, &status);
 }
 
 PVOID RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
@@ -116,10 +119,11 @@ LPVOID HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBytes)
     return allocate("HeapAlloc", hHeap, dwFlags, dwBytes);
 }
 
-PVOID nth_api_reallocate(const char *name, HANDLE handle, ULONG flags, PVOID block, SIZE_T bytes)
+static PVOID reallocate(const char *name, HANDLE handle, ULONG flags, PVOID block, SIZE_T bytes)
 {
     struct nth_call call;
     void *user = NULL;
+    flags &= (ULONG)NTH_REALLOCATE_FLAGS;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
     const bool raise = raises(&call, flags);
     enum nth_status status = NTH_BAD_ARGUMENT;
@@ -134,15 +138,15 @@ PVOID nth_api_reallocate(const char *name, HANDLE handle, ULONG flags, PVOID blo
 
 PVOID RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, SIZE_T Size)
 {
-    return nth_api_reallocate("RtlReAllocateHeap", HeapHandle, Flags, BaseAddress, Size);
+    return reallocate("RtlReAllocateHeap", HeapHandle, Flags, BaseAddress, Size);
 }
 
 LPVOID HeapReAlloc(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem, SIZE_T dwBytes)
 {
-    return nth_api_reallocate("HeapReAlloc", hHeap, dwFlags, lpMem, dwBytes);
+    return reallocate("HeapReAlloc", hHeap, dwFlags, lpMem, dwBytes);
 }
 
-NTSTATUS nth_api_free(const char *name, HANDLE handle, ULONG flags, PVOID block)
+static NTSTATUS free_locked(const char *name, HANDLE handle, ULONG flags, PVOID block)
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
@@ -154,15 +158,15 @@ NTSTATUS nth_api_free(const char *name, HANDLE handle, ULONG flags, PVOID block)
 
 static inline NTSTATUS free_block(const char *name, HANDLE handle, ULONG flags, PVOID block)
 {
-    const struct nth_hot *hot = nth_hot_find(handle);
+    struct nth_hot *hot = nth_hot_find(handle);
     if (block == NULL) {
         return STATUS_SUCCESS;
     }
-    if (NTH_LIKELY(hot != NULL && (flags & SLOW_FLAGS) == 0 &&
+    if (NTH_LIKELY(hot != NULL && (flags & HEAP_NO_SERIALIZE) == 0 &&
                    nth_front_fast_give(hot, block))) {
         return STATUS_SUCCESS;
     }
-    return nth_api_free(name, handle, flags & ~(ULONG)HEAP_SETTABLE_USER_VALUE, block);
+    return free_locked(name, handle, flags, block);
 }
 
 LOGICAL RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
@@ -179,7 +183,7 @@ BOOL HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
     return NT_SUCCESS(status);
 }
 
-SIZE_T nth_api_size(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
+static SIZE_T size_of(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
@@ -194,12 +198,12 @@ SIZE_T nth_api_size(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
 
 SIZE_T RtlSizeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 {
-    return nth_api_size("RtlSizeHeap", HeapHandle, Flags, BaseAddress);
+    return size_of("RtlSizeHeap", HeapHandle, Flags, BaseAddress);
 }
 
 SIZE_T HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
 {
-    return nth_api_size("HeapSize", hHeap, dwFlags, lpMem);
+    return size_of("HeapSize", hHeap, dwFlags, lpMem);
 }
 
 ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG Count,
@@ -222,9 +226,11 @@ ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG 
         return 0;
     }
     while (made < Count) {
-        PVOID block = nth_api_allocate("RtlMultipleAllocateHeap", HeapHandle, Flags, Size);
+        enum nth_status status;
+        PVOID block =
+            allocate_locked("RtlMultipleAllocateHeap", HeapHandle, Flags, Size, &status);
         if (block == NULL) {
-            nth_self.last_error = slot == NULL ? ERROR_INVALID_HANDLE : ERROR_NOT_ENOUGH_MEMORY;
+            nth_api_error(status == NTH_TOO_LARGE ? STATUS_NO_MEMORY : nth_api_status(status));
             break;
         }
         Array[made++] = block;
@@ -247,7 +253,7 @@ ULONG RtlMultipleFreeHeap(PVOID HeapHandle, ULONG Flags, ULONG Count, PVOID *Arr
             continue;
         }
         const NTSTATUS status =
-            nth_api_free("RtlMultipleFreeHeap", HeapHandle, Flags, Array[idx]);
+            free_locked("RtlMultipleFreeHeap", HeapHandle, Flags, Array[idx]);
         if (!NT_SUCCESS(status)) {
             nth_api_error(status);
             return idx;

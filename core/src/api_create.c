@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "flags.h"
 #include "lock.h"
 #include "page.h"
 #include "probe.h"
@@ -15,24 +16,6 @@
 #define RESERVE_STEP_PAGES 16u
 #define FOREIGN_MIN_PAGES 2u
 #define SIZE_LIMIT (SIZE_MAX / 2 - NTH_GRANULE_BYTES) /* rounding up cannot wrap below it */
-
-/* Honoured bits, by call, from the one table. */
-enum {
-#define HONOURED(bit) (bit)
-#define IGNORED(bit) 0u
-#define REFUSED(bit) 0u
-#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) CREATE_RTL_##name = rtl(bit),
-#include "flags.def"
-#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) CREATE_WIN32_##name = win32(bit),
-#include "flags.def"
-    CREATE_RTL_HONOURED = 0
-#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) | CREATE_RTL_##name
-#include "flags.def"
-    ,
-    CREATE_WIN32_HONOURED = 0
-#define NTH_CREATE_FLAG(bit, name, rtl, win32, ruling) | CREATE_WIN32_##name
-#include "flags.def"
-};
 
 static size_t pages_up(size_t bytes)
 {
@@ -107,11 +90,6 @@ static bool base_allowed(const struct nth_create *wish)
            wish->reserve_bytes <= UINTPTR_MAX - base;
 }
 
-NTSTATUS nth_api_create(const struct nth_create *wish, HANDLE *heap)
-{
-    return nth_api_status(nth_heap_create(wish, heap));
-}
-
 /* In a call of its own, so that a CommitRoutine's exception has somewhere to go. */
 static HANDLE create(const char *name, struct nth_create *wish, enum nth_status *status)
 {
@@ -131,7 +109,7 @@ PVOID RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T Comm
 {
     RTL_HEAP_PARAMETERS asked;
     enum nth_status status;
-    struct nth_create wish = {.flags = (Flags & (ULONG)CREATE_RTL_HONOURED) | NTH_FLAG_PRIVATE,
+    struct nth_create wish = {.flags = (Flags & (ULONG)NTH_CREATE_RTL_FLAGS) | NTH_FLAG_PRIVATE,
                               .base = HeapBase,
                               .reserve_bytes = ReserveSize,
                               .commit_bytes = CommitSize,
@@ -177,7 +155,7 @@ HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
 {
     enum nth_status status = NTH_BAD_ARGUMENT;
     HANDLE heap = NULL;
-    struct nth_create wish = {.flags = (flOptions & (DWORD)CREATE_WIN32_HONOURED) |
+    struct nth_create wish = {.flags = (flOptions & (DWORD)NTH_CREATE_WIN32_FLAGS) |
                                        (dwMaximumSize == 0 ? HEAP_GROWABLE : 0u) |
                                        NTH_FLAG_PRIVATE,
                               .reserve_bytes = dwMaximumSize,
@@ -194,7 +172,7 @@ HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
     return heap;
 }
 
-NTSTATUS nth_api_destroy(const char *name, HANDLE handle)
+static NTSTATUS destroy(const char *name, HANDLE handle)
 {
     struct nth_call call;
     if (handle != NULL && handle == nth_process.process_heap) {
@@ -208,7 +186,11 @@ NTSTATUS nth_api_destroy(const char *name, HANDLE handle)
     }
     struct nth_slot *slot = call.slot;
     nth_gate_close(slot);
+    nth_process_lock();
+    nth_slot_remove(slot); /* from here on the handle is bad */
+    nth_process_unlock();
     nth_call_finish(&call);
+    nth_visitors_wait(slot);
     nth_heap_discard(slot);
     if (call.noted) {
         nth_report_deliver(&call.report, 1);
@@ -218,12 +200,12 @@ NTSTATUS nth_api_destroy(const char *name, HANDLE handle)
 
 PVOID RtlDestroyHeap(PVOID HeapHandle)
 {
-    return NT_SUCCESS(nth_api_destroy("RtlDestroyHeap", HeapHandle)) ? NULL : HeapHandle;
+    return NT_SUCCESS(destroy("RtlDestroyHeap", HeapHandle)) ? NULL : HeapHandle;
 }
 
 BOOL HeapDestroy(HANDLE hHeap)
 {
-    const NTSTATUS status = nth_api_destroy("HeapDestroy", hHeap);
+    const NTSTATUS status = destroy("HeapDestroy", hHeap);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
     }
@@ -259,7 +241,7 @@ HANDLE GetProcessHeap(void)
     return heap;
 }
 
-NTSTATUS nth_api_heaps(ULONG count, PVOID *heaps, ULONG *total)
+static NTSTATUS list_heaps(ULONG count, PVOID *heaps, ULONG *total)
 {
     *total = 0;
     if (process_heap() == NULL) {
@@ -274,7 +256,7 @@ NTSTATUS nth_api_heaps(ULONG count, PVOID *heaps, ULONG *total)
         nth_process_lock();
         const bool same = nth_process.heap_count == have;
         for (ULONG idx = 0; same && idx < fill; idx++) {
-            heaps[idx] = nth_slot_at(idx)->handle;
+            heaps[idx] = nth_load_relaxed(&nth_slot_at(idx)->handle);
         }
         nth_process_unlock();
         if (same) {
@@ -287,14 +269,14 @@ NTSTATUS nth_api_heaps(ULONG count, PVOID *heaps, ULONG *total)
 ULONG RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
 {
     ULONG total = 0;
-    (void)nth_api_heaps(NumberOfHeaps, ProcessHeaps, &total);
+    (void)list_heaps(NumberOfHeaps, ProcessHeaps, &total);
     return total;
 }
 
 DWORD GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps)
 {
     ULONG total = 0;
-    const NTSTATUS status = nth_api_heaps(NumberOfHeaps, ProcessHeaps, &total);
+    const NTSTATUS status = list_heaps(NumberOfHeaps, ProcessHeaps, &total);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
     }
@@ -306,7 +288,7 @@ static HANDLE heap_after(uint64_t *seen, uint64_t last)
 {
     nth_process_lock();
     const struct nth_slot *slot = nth_slot_after(*seen);
-    HANDLE handle = slot != NULL && slot->serial <= last ? slot->handle : NULL;
+    HANDLE handle = slot != NULL && slot->serial <= last ? nth_load_relaxed(&slot->handle) : NULL;
     *seen = slot != NULL ? slot->serial : *seen;
     nth_process_unlock();
     return handle;

@@ -28,7 +28,7 @@ static BOOL answer(NTSTATUS status)
 
 /* ---- lock ---- */
 
-NTSTATUS nth_api_lock(const char *name, HANDLE handle)
+static NTSTATUS lock_heap(const char *name, HANDLE handle)
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, 0);
@@ -41,7 +41,7 @@ NTSTATUS nth_api_lock(const char *name, HANDLE handle)
     return nth_api_status(status);
 }
 
-NTSTATUS nth_api_unlock(const char *name, HANDLE handle)
+static NTSTATUS unlock_heap(const char *name, HANDLE handle)
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, HEAP_NO_SERIALIZE);
@@ -65,22 +65,22 @@ NTSTATUS nth_api_unlock(const char *name, HANDLE handle)
 
 BOOLEAN RtlLockHeap(PVOID HeapHandle)
 {
-    return NT_SUCCESS(nth_api_lock("RtlLockHeap", HeapHandle));
+    return NT_SUCCESS(lock_heap("RtlLockHeap", HeapHandle));
 }
 
 BOOLEAN RtlUnlockHeap(PVOID HeapHandle)
 {
-    return NT_SUCCESS(nth_api_unlock("RtlUnlockHeap", HeapHandle));
+    return NT_SUCCESS(unlock_heap("RtlUnlockHeap", HeapHandle));
 }
 
 BOOL HeapLock(HANDLE hHeap)
 {
-    return answer(nth_api_lock("HeapLock", hHeap));
+    return answer(lock_heap("HeapLock", hHeap));
 }
 
 BOOL HeapUnlock(HANDLE hHeap)
 {
-    return answer(nth_api_unlock("HeapUnlock", hHeap));
+    return answer(unlock_heap("HeapUnlock", hHeap));
 }
 
 /* ---- validate ---- */
@@ -98,7 +98,7 @@ static enum nth_status validate_block(struct nth_heap *heap, void *block)
     return status == NTH_OK ? nth_info_read(heap, &target, &present, &value, &flags) : status;
 }
 
-BOOLEAN nth_api_validate(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
+static BOOLEAN validate(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
@@ -115,17 +115,17 @@ BOOLEAN nth_api_validate(const char *name, HANDLE handle, ULONG flags, LPCVOID b
 
 BOOLEAN RtlValidateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 {
-    return nth_api_validate("RtlValidateHeap", HeapHandle, Flags, BaseAddress);
+    return validate("RtlValidateHeap", HeapHandle, Flags, BaseAddress);
 }
 
 BOOL HeapValidate(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
 {
-    return nth_api_validate("HeapValidate", hHeap, dwFlags, lpMem);
+    return validate("HeapValidate", hHeap, dwFlags, lpMem);
 }
 
 static NTSTATUS validate_one(PVOID heap, PVOID sound)
 {
-    if (!nth_api_validate("RtlValidateProcessHeaps", heap, 0, NULL)) {
+    if (!validate("RtlValidateProcessHeaps", heap, 0, NULL)) {
         *(BOOLEAN *)sound = FALSE;
     }
     return STATUS_SUCCESS;
@@ -260,7 +260,7 @@ NTSTATUS RtlWalkHeap(PVOID HeapHandle, PRTL_HEAP_WALK_ENTRY Entry)
 
 /* ---- compact, zero, summary ---- */
 
-NTSTATUS nth_api_compact(const char *name, HANDLE handle, ULONG flags, SIZE_T *largest)
+static NTSTATUS compact(const char *name, HANDLE handle, ULONG flags, SIZE_T *largest)
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
@@ -277,14 +277,14 @@ NTSTATUS nth_api_compact(const char *name, HANDLE handle, ULONG flags, SIZE_T *l
 SIZE_T RtlCompactHeap(PVOID HeapHandle, ULONG Flags)
 {
     SIZE_T largest = 0;
-    (void)nth_api_compact("RtlCompactHeap", HeapHandle, Flags, &largest);
+    (void)compact("RtlCompactHeap", HeapHandle, Flags, &largest);
     return largest;
 }
 
 SIZE_T HeapCompact(HANDLE hHeap, DWORD dwFlags)
 {
     SIZE_T largest = 0;
-    const NTSTATUS status = nth_api_compact("HeapCompact", hHeap, dwFlags, &largest);
+    const NTSTATUS status = compact("HeapCompact", hHeap, dwFlags, &largest);
     if (answer(status) && largest == 0) {
         nth_self.last_error = NO_ERROR;
     }
@@ -338,7 +338,7 @@ BOOL HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMMARY lpSummary)
 
 /* ---- information classes ---- */
 
-static NTSTATUS query(const struct nth_heap *heap, void *information, size_t length,
+static NTSTATUS query_compatibility(const struct nth_heap *heap, void *information, size_t length,
                       SIZE_T *returned)
 {
     if (returned != NULL && !nth_probe_write(returned, sizeof(*returned))) {
@@ -361,7 +361,7 @@ static NTSTATUS query(const struct nth_heap *heap, void *information, size_t len
     return STATUS_SUCCESS;
 }
 
-NTSTATUS nth_api_query(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,
+static NTSTATUS query(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,
                        PVOID information, SIZE_T length, PSIZE_T returned)
 {
     struct nth_call call;
@@ -373,7 +373,7 @@ NTSTATUS nth_api_query(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS i
     }
     const struct nth_heap *heap = nth_call_begin(&call, name, handle, 0);
     const NTSTATUS status = heap == NULL ? nth_api_status(nth_api_refusal(&call))
-                                         : query(heap, information, length, returned);
+                                         : query_compatibility(heap, information, length, returned);
     nth_call_end(&call);
     return status;
 }
@@ -401,7 +401,7 @@ static NTSTATUS set_compatibility(struct nth_heap *heap, const void *information
 static NTSTATUS optimize(PVOID handle, PVOID name)
 {
     SIZE_T largest = 0;
-    return nth_api_compact(name, handle, 0, &largest);
+    return compact(name, handle, 0, &largest);
 }
 
 static NTSTATUS set_optimize(const char *name, HANDLE handle, const void *information,
@@ -422,7 +422,7 @@ static NTSTATUS set_optimize(const char *name, HANDLE handle, const void *inform
                           : nth_api_each_heap(optimize, (PVOID)(uintptr_t)name);
 }
 
-NTSTATUS nth_api_set(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,
+static NTSTATUS set(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,
                      PVOID information, SIZE_T length)
 {
     struct nth_call call;
@@ -458,14 +458,14 @@ NTSTATUS RtlQueryHeapInformation(PVOID HeapHandle, HEAP_INFORMATION_CLASS HeapIn
                                  PVOID HeapInformation, SIZE_T HeapInformationLength,
                                  PSIZE_T ReturnLength)
 {
-    return nth_api_query("RtlQueryHeapInformation", HeapHandle, HeapInformationClass,
+    return query("RtlQueryHeapInformation", HeapHandle, HeapInformationClass,
                          HeapInformation, HeapInformationLength, ReturnLength);
 }
 
 NTSTATUS RtlSetHeapInformation(PVOID HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
                                PVOID HeapInformation, SIZE_T HeapInformationLength)
 {
-    return nth_api_set("RtlSetHeapInformation", HeapHandle, HeapInformationClass,
+    return set("RtlSetHeapInformation", HeapHandle, HeapInformationClass,
                        HeapInformation, HeapInformationLength);
 }
 
@@ -473,14 +473,14 @@ BOOL HeapQueryInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformat
                           PVOID HeapInformation, SIZE_T HeapInformationLength,
                           PSIZE_T ReturnLength)
 {
-    return answer(nth_api_query("HeapQueryInformation", HeapHandle, HeapInformationClass,
+    return answer(query("HeapQueryInformation", HeapHandle, HeapInformationClass,
                                 HeapInformation, HeapInformationLength, ReturnLength));
 }
 
 BOOL HeapSetInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
                         PVOID HeapInformation, SIZE_T HeapInformationLength)
 {
-    return answer(nth_api_set("HeapSetInformation", HeapHandle, HeapInformationClass,
+    return answer(set("HeapSetInformation", HeapHandle, HeapInformationClass,
                               HeapInformation, HeapInformationLength));
 }
 

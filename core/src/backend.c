@@ -30,6 +30,15 @@ static bool merges(const struct nth_heap *heap)
     return !nth_heap_has(heap, HEAP_DISABLE_COALESCE_ON_FREE);
 }
 
+/* The size at a free block's end is not to be believed; known is only the block behind it, if any. */
+static enum nth_status footer_broken(const struct nth_region *region, uint64_t end)
+{
+    const bool block = nth_tag_starts(*nth_tag_at(region, end), end);
+    nth_note(NTH_CORRUPT_FREE_FOOTER,
+             block ? nth_region_place(region, end + NTH_HEADER_BYTES) : NULL, "free.footer");
+    return NTH_CORRUPT;
+}
+
 /* The free block that ends at `end`, where the map says that there is one. */
 static enum nth_status previous_free(struct nth_heap *heap, struct nth_region *region,
                                      uint64_t end, bool *present, struct nth_block *block)
@@ -41,13 +50,11 @@ static enum nth_status previous_free(struct nth_heap *heap, struct nth_region *r
     }
     if (!nth_inband_open(heap, region, end - NTH_FREE_FOOTER_BACK, &units) ||
         units > (end - NTH_SEGMENT_FIRST) / NTH_UNIT_BYTES) {
-        nth_note(NTH_CORRUPT_FREE_FOOTER, nth_region_place(region, end), "free.footer");
-        return NTH_CORRUPT;
+        return footer_broken(region, end);
     }
     enum nth_status status = nth_block_read(heap, region, end - units * NTH_UNIT_BYTES, block);
     if (status == NTH_OK && (block->state != NTH_BLOCK_FREE || block->units != units)) {
-        nth_note(NTH_CORRUPT_FREE_FOOTER, nth_region_place(region, end), "free.footer");
-        return NTH_CORRUPT;
+        return footer_broken(region, end);
     }
     return status == NTH_OK ? nth_freelist_check(heap, block) : status;
 }

@@ -119,8 +119,12 @@ enum nth_status nth_block_next(struct nth_heap *heap, struct nth_region *region,
           !nth_page_committed(region, border / NTH_PAGE_BYTES, &damaged) && !damaged))) {
         return NTH_OK;
     }
-    nth_note(damaged ? NTH_CORRUPT_PAGE_MAP : NTH_CORRUPT_BLOCK_MAP,
-             nth_region_place(region, end + NTH_HEADER_BYTES), damaged ? "region.pages" : "block.tag");
+    if (damaged) {
+        nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
+    } else {
+        nth_note(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, end + NTH_HEADER_BYTES),
+                 "block.tag");
+    }
     return NTH_CORRUPT;
 }
 

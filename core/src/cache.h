@@ -34,7 +34,21 @@ static inline bool nth_cache_count(const struct nth_cache *cache, uint32_t bucke
 /* Pad for the slot words of one class: a word moved to another class does not open. */
 static inline uint64_t nth_cache_pad(uint64_t key, uint32_t bucket)
 {
-    return nth_rotate(key, 17u) + bucket * 0x9E3779B97F4A7C15ull;
+    return nth_rotate(key, 17u) + bucket;
+}
+
+/* A slot's reference with a sum of its three 16-bit parts: a change inside one part is noticed. The
+ * slot's own header has to agree as well, so that this is enough. */
+static inline uint64_t nth_cache_slot_seal(uint64_t reference, uint64_t pad)
+{
+    const uint64_t sum = reference ^ (reference >> 16) ^ (reference >> 32);
+    return (reference | sum << NTH_WORD_BITS) ^ pad;
+}
+
+static inline bool nth_cache_slot_open(uint64_t word, uint64_t pad, uint64_t *reference)
+{
+    *reference = (word ^ pad) & NTH_WORD_MASK;
+    return nth_cache_slot_seal(*reference, pad) == word;
 }
 
 /* This thread's cache of the heap, made or adopted when there is none; NULL when that cannot be.

@@ -6,6 +6,7 @@
 
 #include <ntheap/seh.h>
 
+#include "flags.h"
 #include "lock.h"
 #include "report.h"
 #include "seh.h"
@@ -41,25 +42,34 @@ static struct nth_heap *call_begin(struct nth_call *call, const char *name, HAND
     call->noted = 0;
     call->thrown = 0;
     call->whole = 0;
-    call->slot = slot;
     nth_self.call = call;
+    if (slot != NULL && !nth_visit(slot, handle)) {
+        slot = NULL; /* destroyed just now */
+    }
+    call->slot = slot;
     if (slot == NULL) {
         nth_note_handle(handle);
         return NULL;
     }
     if (reentered(call, slot->heap)) {
+        nth_visit_end();
         nth_note(NTH_CORRUPT_REENTERED, NULL, NULL);
         return NULL;
     }
-    if ((slot->lock != NULL || slot->caller_lock != NULL) && (flags & HEAP_NO_SERIALIZE) == 0) {
+    if ((slot->lock != NULL || slot->caller_lock != NULL) && (flags & HEAP_NO_SERIALIZE & (uint64_t)NTH_OTHER_FLAGS) == 0) {
         nth_lock_acquire(slot);
         call->locked = 1;
-        if (slot->handle != handle) { /* destroyed while we waited */
+        if (nth_load_seq(&slot->handle) != handle) { /* destroyed while we waited */
+            nth_lock_release(slot);
+            nth_visit_end();
+            call->locked = 0;
+            call->slot = NULL;
             nth_note_handle(handle);
             return NULL;
         }
     }
     call->inside = nth_gate_enter(slot->heap);
+    nth_visit_end();
     call->heap = slot->heap;
     if (slot->damaged) {
         if (call->destroying) {
@@ -149,6 +159,7 @@ void nth_call_unwind(struct nth_call *outer)
         struct nth_call *call = nth_self.call;
         if (call->heap != NULL) {
             call->slot->damaged = true;
+            nth_add(&call->slot->closed, 1u); /* for good: no call goes without a look at that */
         }
         unlock(call);
     }

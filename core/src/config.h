@@ -47,16 +47,18 @@
 #define NTH_LFH_MAX_BYTES 0x4000u /* largest block, header included */
 #ifdef NTH_STRESS
 #define NTH_LFH_START_COUNT 2u /* outstanding blocks of a class that start it */
+#define NTH_LFH_START_TOTAL 64u   /* or allocations in all */
 #define NTH_LFH_MAGAZINE_MAX 2u
 #define NTH_LFH_CHUNK_BYTES 0x400u
 #define NTH_LFH_SLOTS_FIRST 4u
 #else
 #define NTH_LFH_START_COUNT 18u
+#define NTH_LFH_START_TOTAL 1024u
 #define NTH_LFH_MAGAZINE_MAX 64u
 #define NTH_LFH_CHUNK_BYTES 0x8000u /* aim for a full-grown chunk */
 #define NTH_LFH_SLOTS_FIRST 16u     /* slots of a class's first chunk; doubles with each */
 #endif
-#define NTH_LFH_MAGAZINE_BYTES 0x4000u /* no magazine holds more than this, but two slots */
+#define NTH_LFH_MAGAZINE_BYTES 0x8000u /* no magazine holds more than this, but two slots */
 #define NTH_LFH_SLOTS_MAX 384u
 #define NTH_LFH_SLOTS_MIN 8u
 

@@ -9,6 +9,8 @@
 
 #define SLOTS_PER_WORD NTH_WORD_BITS
 #define BUCKET_ON (1ull << 40)
+#define BUCKET_TOTAL_SHIFT 20u /* below: blocks outstanding; from here: allocations in all */
+#define BUCKET_COUNT_MASK 0xFFFFFull
 #define CHUNK_LIMIT 0xFFFFFFu
 
 static enum nth_status broken(const struct nth_region *region, uint64_t offset, const char *field)
@@ -48,8 +50,9 @@ enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *se
     }
     *serves = (count & BUCKET_ON) != 0;
     if (!*serves) {
-        count++;
-        *serves = count >= NTH_LFH_START_COUNT;
+        count += 1u + (1ull << BUCKET_TOTAL_SHIFT);
+        *serves = (count & BUCKET_COUNT_MASK) >= NTH_LFH_START_COUNT ||
+                  count >> BUCKET_TOTAL_SHIFT >= NTH_LFH_START_TOTAL;
         heap->state.front_end |= *serves;
         nth_heap_put(heap, word, *serves ? BUCKET_ON : count);
     }
@@ -64,7 +67,7 @@ enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes)
     }
     uint64_t *word = &heap->buckets[nth_bucket_of(bytes)].outstanding;
     const enum nth_status status = bucket_word(heap, word, &count);
-    if (status == NTH_OK && (count & BUCKET_ON) == 0 && count > 0) {
+    if (status == NTH_OK && (count & BUCKET_ON) == 0 && (count & BUCKET_COUNT_MASK) > 0) {
         nth_heap_put(heap, word, count - 1);
     }
     return status;
@@ -459,7 +462,7 @@ static void magazine_push(const struct nth_heap *heap, struct nth_cache *cache, 
                           uint32_t count, uint64_t reference)
 {
     const uint64_t key = heap->config.key.first;
-    cache->slots[bucket][count] = nth_word_seal(reference, nth_cache_pad(key, bucket));
+    cache->slots[bucket][count] = nth_cache_slot_seal(reference, nth_cache_pad(key, bucket));
     nth_cache_count_put(cache, bucket, count + 1, key);
 }
 
@@ -471,7 +474,7 @@ static enum nth_status magazine_top(struct nth_heap *heap, const struct nth_cach
     struct nth_region *region = NULL;
     uint64_t reference = 0;
     uint64_t offset = 0;
-    if (!nth_word_open(cache->slots[bucket][count - 1], pad, &reference) ||
+    if (!nth_cache_slot_open(cache->slots[bucket][count - 1], pad, &reference) ||
         nth_reference_resolve(heap, reference, &region, &offset) != NTH_OK) {
         nth_note(NTH_CORRUPT_CACHE, NULL, "cache.slots");
         return NTH_CORRUPT;
@@ -539,7 +542,8 @@ void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
 {
     const uint64_t handle = heap->config.handle;
     struct nth_hot *hot = &nth_self.hot[(handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
-    if (cache != NULL) {
+    const uint64_t generation = nth_load_acquire(&nth_process.generation);
+    if (cache != NULL && (hot->cache != cache || hot->generation != generation)) {
         *hot = (struct nth_hot){
             .handle = (HANDLE)(uintptr_t)handle,
             .heap = heap,
@@ -547,7 +551,7 @@ void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
             .cache = cache,
             .key = heap->config.key,
             .flags = heap->config.flags,
-            .generation = nth_load_acquire(&nth_process.generation),
+            .generation = generation,
         };
     }
 }

@@ -81,19 +81,19 @@ enum nth_status nth_front_check(struct nth_heap *heap, uint64_t *cached) NTH_MUS
 void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache);
 
 /* This thread's shortcut to a heap by handle, or NULL. */
-static inline const struct nth_hot *nth_hot_find(HANDLE handle)
+static inline struct nth_hot *nth_hot_find(HANDLE handle)
 {
-    const struct nth_hot *hot =
+    struct nth_hot *hot =
         &nth_self.hot[((uintptr_t)handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
-    return hot->handle == handle && hot->cache != NULL &&
-                   hot->generation == nth_load_acquire(&nth_process.generation)
+    return NTH_LIKELY(hot->handle == handle && hot->cache != NULL &&
+                      hot->generation == nth_load_acquire(&nth_process.generation))
                ? hot
                : NULL;
 }
 
 /* Without the lock; NULL or false when the locked way has to be gone. `cache` is this thread's. */
-void *nth_front_fast_take(const struct nth_hot *hot, uint64_t bytes);
-bool nth_front_fast_give(const struct nth_hot *hot, void *user);
+void *nth_front_fast_take(struct nth_hot *hot, uint64_t bytes);
+bool nth_front_fast_give(struct nth_hot *hot, void *user);
 
 /* Links, counts and words of a chunk agree with its slots (validate). `*free_slots` is what headers
  * say. */

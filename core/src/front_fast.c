@@ -31,46 +31,83 @@ static inline uint64_t with_generation(uint64_t value, uint8_t tag)
            (uint64_t)(tag & NTH_TAG_GENERATION) << NTH_HEADER_GENERATION_SHIFT;
 }
 
-static void *take(const struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
+/* The segment around an address: this thread's own note of it, or looked up and noted. */
+NTH_NOINLINE static const struct nth_seen *look_up(struct nth_hot *hot, struct nth_seen *seen,
+                                                   uint64_t address)
+{
+    const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
+    if (region == NULL || nth_region_heap(region) != hot->heap ||
+        !nth_tag_reaches(region, address - region->base)) {
+        return NULL;
+    }
+    const uint64_t reach = region->tag_bytes * NTH_WINDOW_BYTES;
+    *seen = (struct nth_seen){.base = region->base,
+                              .bytes = reach < region->bytes ? reach : region->bytes,
+                              .tags = (uint8_t *)(uintptr_t)region->tags};
+    return seen;
+}
+
+static inline const struct nth_seen *segment_of(struct nth_hot *hot, uint64_t address)
+{
+    struct nth_seen *seen = &hot->seen[((address >> 20) ^ (address >> 26)) % NTH_SEEN_COUNT];
+    return NTH_LIKELY(address - seen->base < seen->bytes) ? seen : look_up(hot, seen, address);
+}
+
+NTH_UNWATCHED static inline uint64_t header_load(uint64_t address)
+{
+    return *(const volatile uint64_t *)(uintptr_t)address;
+}
+
+NTH_UNWATCHED static inline void header_store(uint64_t address, uint64_t word)
+{
+    *(volatile uint64_t *)(uintptr_t)address = word;
+}
+
+static inline void *take(struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
 {
     struct nth_cache *cache = hot->cache;
     const uint64_t key = hot->key.first;
     uint32_t count = 0;
     uint64_t reference = 0;
     uint64_t value = 0;
-    if (!nth_cache_count(cache, bucket, key, &count) || count == 0 ||
-        !nth_word_open(cache->slots[bucket][count - 1], nth_cache_pad(key, bucket), &reference)) {
+    if (NTH_UNLIKELY(!nth_cache_count(cache, bucket, key, &count) || count == 0 ||
+                     !nth_cache_slot_open(cache->slots[bucket][count - 1],
+                                          nth_cache_pad(key, bucket), &reference))) {
         return NULL;
     }
     const uint64_t address = nth_place_address(reference);
-    const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
-    if (NTH_UNLIKELY(region == NULL || !nth_tag_reaches(region, address - region->base))) {
+    const struct nth_seen *seen = segment_of(hot, address);
+    if (NTH_UNLIKELY(seen == NULL)) {
         return NULL;
     }
-    const uint64_t offset = address - region->base;
+    const uint64_t offset = address - seen->base;
     const uint64_t pad = slot_pad(hot, reference);
-    uint8_t *tag = nth_tag_at(region, offset);
-    if (NTH_UNLIKELY(!nth_word_open(nth_inband_load(region, offset), pad, &value) ||
-                     (value & ~VARYING) != header_free(bucket) || !nth_tag_starts(*tag, offset) ||
-                     (*tag & NTH_TAG_BUSY) != 0 || !generation_agrees(value, *tag))) {
+    uint8_t *tag = seen->tags + offset / NTH_WINDOW_BYTES;
+    const uint8_t old = *tag;
+    if (NTH_UNLIKELY(!nth_word_open(header_load(address), pad, &value) ||
+                     (value & ~VARYING) != header_free(bucket) ||
+                     (old & (NTH_TAG_START | NTH_TAG_POSITION | NTH_TAG_BUSY)) !=
+                         (NTH_TAG_START | nth_tag_position(offset)) ||
+                     !generation_agrees(value, old))) {
         return NULL;
     }
     nth_cache_count_put(cache, bucket, count - 1, key);
-    *tag = nth_tag_next(*tag, offset, true);
+    const uint8_t fresh = nth_tag_next(old, offset, true);
+    *tag = fresh;
     const uint64_t slack = nth_bucket_bytes(bucket) - NTH_HEADER_BYTES - bytes;
     const uint64_t busy = (value & (0x1FFull << SLOT_SHIFT)) | slack << SLACK_SHIFT |
                           (uint64_t)bucket << NTH_HEADER_BODY_SHIFT |
                           (uint64_t)NTH_BLOCK_SLOT_BUSY;
-    nth_inband_store(region, offset, nth_word_seal(with_generation(busy, *tag), pad));
+    header_store(address, nth_word_seal(with_generation(busy, fresh), pad));
     return (void *)(uintptr_t)(address + NTH_HEADER_BYTES);
 }
 
-void *nth_front_fast_take(const struct nth_hot *hot, uint64_t bytes)
+void *nth_front_fast_take(struct nth_hot *hot, uint64_t bytes)
 {
     const uint64_t rounded = nth_round_up((size_t)(bytes + NTH_HEADER_BYTES), NTH_UNIT_BYTES);
     const uint32_t bucket =
         nth_bucket_of(rounded < NTH_BLOCK_MIN_BYTES ? NTH_BLOCK_MIN_BYTES : rounded);
-    if (!nth_gate_try(hot->slot)) {
+    if (NTH_UNLIKELY(!nth_gate_try(hot->slot))) {
         return NULL;
     }
     void *user = take(hot, bytes, bucket);
@@ -81,44 +118,48 @@ void *nth_front_fast_take(const struct nth_hot *hot, uint64_t bytes)
     return user;
 }
 
-static bool give(const struct nth_hot *hot, uint64_t address)
+static inline bool give(struct nth_hot *hot, uint64_t address)
 {
     struct nth_cache *cache = hot->cache;
     const uint64_t key = hot->key.first;
-    const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
+    const struct nth_seen *seen = segment_of(hot, address);
     uint64_t value = 0;
     uint32_t count = 0;
-    if (NTH_UNLIKELY(region == NULL || nth_region_heap(region) != hot->heap ||
-                     !nth_tag_reaches(region, address - region->base))) {
+    if (NTH_UNLIKELY(seen == NULL)) {
         return false;
     }
-    const uint64_t offset = address - region->base;
+    const uint64_t offset = address - seen->base;
     const uint64_t reference = nth_place_of(address);
     const uint64_t pad = slot_pad(hot, reference);
-    uint8_t *tag = nth_tag_at(region, offset);
-    if (!nth_tag_starts(*tag, offset) || (*tag & NTH_TAG_BUSY) == 0 ||
-        !nth_word_open(nth_inband_load(region, offset), pad, &value) ||
-        (value & NTH_HEADER_STATE) != NTH_BLOCK_SLOT_BUSY || !generation_agrees(value, *tag)) {
+    uint8_t *tag = seen->tags + offset / NTH_WINDOW_BYTES;
+    const uint8_t old = *tag;
+    const uint8_t live = NTH_TAG_START | NTH_TAG_BUSY;
+    if (NTH_UNLIKELY((old & (live | NTH_TAG_POSITION)) != (live | nth_tag_position(offset)) ||
+                     !nth_word_open(header_load(address), pad, &value) ||
+                     (value & NTH_HEADER_STATE) != NTH_BLOCK_SLOT_BUSY ||
+                     !generation_agrees(value, old))) {
         return false;
     }
     const uint32_t bucket = (uint32_t)(value >> NTH_HEADER_BODY_SHIFT) & 0x7Fu;
-    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT) ||
-        !nth_cache_count(cache, bucket, key, &count) || count >= nth_bucket_magazine(bucket)) {
+    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT ||
+                     !nth_cache_count(cache, bucket, key, &count) ||
+                     count >= nth_bucket_magazine(bucket))) {
         return false;
     }
-    nth_block_take_back(region, offset, nth_bucket_bytes(bucket));
-    *tag = nth_tag_next(*tag, offset, false);
+    nth_poison((void *)(uintptr_t)address, (size_t)nth_bucket_bytes(bucket));
+    const uint8_t fresh = nth_tag_next(old, offset, false);
+    *tag = fresh;
     const uint64_t free_value = (value & (0x1FFull << SLOT_SHIFT)) | header_free(bucket);
-    nth_inband_store(region, offset, nth_word_seal(with_generation(free_value, *tag), pad));
-    cache->slots[bucket][count] = nth_word_seal(reference, nth_cache_pad(key, bucket));
+    header_store(address, nth_word_seal(with_generation(free_value, fresh), pad));
+    cache->slots[bucket][count] = nth_cache_slot_seal(reference, nth_cache_pad(key, bucket));
     nth_cache_count_put(cache, bucket, count + 1, key);
     return true;
 }
 
-bool nth_front_fast_give(const struct nth_hot *hot, void *user)
+bool nth_front_fast_give(struct nth_hot *hot, void *user)
 {
     const uintptr_t address = (uintptr_t)user - NTH_HEADER_BYTES;
-    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0) || !nth_gate_try(hot->slot)) {
+    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0 || !nth_gate_try(hot->slot))) {
         return false;
     }
     const bool given = give(hot, address);

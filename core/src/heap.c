@@ -81,7 +81,7 @@ struct nth_slot *nth_heap_find(HANDLE handle)
         return NULL;
     }
     struct nth_slot *slot = nth_slot_numbered(nth_region_slot(region));
-    return slot != NULL && slot->handle == handle ? slot : NULL;
+    return slot != NULL && nth_load_seq(&slot->handle) == handle ? slot : NULL;
 }
 
 /* 32-bit words of the mirror, in band. */
@@ -205,7 +205,11 @@ enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *ha
     struct nth_region *region = NULL;
     void *extra = NULL;
     void *directory = NULL;
-    if (slot == NULL || lock_make(wish, slot) != NTH_OK) {
+    if (slot == NULL) {
+        return NTH_NO_MEMORY;
+    }
+    if (lock_make(wish, slot) != NTH_OK) {
+        nth_slot_give(slot);
         return NTH_NO_MEMORY;
     }
     enum nth_status status = nth_segment_make(&plan, &region, &extra, &directory);
@@ -217,8 +221,7 @@ enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *ha
     }
     if (status != NTH_OK) {
         lock_drop(slot);
-        slot->lock = NULL;
-        slot->caller_lock = NULL;
+        nth_slot_give(slot);
         return status;
     }
     struct nth_heap *heap = extra;
@@ -228,13 +231,13 @@ enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *ha
     slot->first = region;
     slot->flags = wish->flags;
     slot->serial = nth_process.heap_serial;
-    slot->handle = nth_region_place(region, 0);
+    nth_store_seq(&slot->handle, nth_region_place(region, 0));
     if ((wish->flags & NTH_FLAG_PRIVATE) != 0) {
         nth_slot_append(slot);
     } else {
         nth_slot_append_first(slot);
     }
-    *handle = slot->handle;
+    *handle = nth_region_place(region, 0);
     return NTH_OK;
 }
 
@@ -344,13 +347,14 @@ void nth_heap_discard(struct nth_slot *slot)
     }
     nth_process_lock();
     if (nth_region_front_holds(slot->first)) {
-        nth_map_remove(slot->handle, (size_t)slot->first->bytes);
+        nth_map_remove(nth_region_place(slot->first, 0), (size_t)slot->first->bytes);
     }
-    nth_slot_remove(slot);
     nth_process_unlock();
     if (nth_region_holds(slot->first)) {
         nth_segment_drop(slot->first, tail);
     }
     lock_drop(slot);
+    nth_process_lock();
     nth_slot_give(slot);
+    nth_process_unlock();
 }

@@ -62,7 +62,8 @@ struct nth_state {
 /* A size class of the front end. */
 struct nth_bucket {
     uint64_t partial;     /* sealed reference: first chunk with free slots */
-    uint64_t outstanding; /* sealed: back-end blocks of the class, until it starts; bit 40: on */
+    uint64_t outstanding; /* sealed: back-end blocks of the class (20 bits) and its allocations
+                             so far (20), until it starts; bit 40: it has */
     uint64_t chunks;      /* sealed: how many chunks the class has */
 };
 
@@ -113,7 +114,7 @@ enum nth_status nth_heap_create(const struct nth_create *wish, HANDLE *handle) N
 /* The same with the process lock held and the process started; no CommitRoutine. */
 enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *handle) NTH_MUST_USE;
 
-/* Give everything of a heap back and forget it. A heap whose lists are damaged is taken apart by the
+/* Give everything of a heap back and forget it; nth_slot_remove was called. A heap whose lists are damaged is taken apart by the
  * address map; what damage hides even there stays reserved, and the balance shows it. No other
  * thread may be inside. */
 void nth_heap_discard(struct nth_slot *slot);

@@ -108,6 +108,19 @@ static void wait_outside(const void *heap)
     }
 }
 
+/* The handle is gone from the table already, so nobody new can come. */
+void nth_visitors_wait(const struct nth_slot *slot)
+{
+    (void)pthread_mutex_lock(&threads_mutex);
+    barrier_everywhere();
+    for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
+        while (other != &nth_self && nth_load_acquire(&other->visiting) == slot) {
+            nth_process.locks->pause(nth_process.locks->self);
+        }
+    }
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
+
 /* With a single known thread there is nobody to wait for, and no barrier to pay. */
 void nth_gate_close(struct nth_slot *slot)
 {

@@ -55,6 +55,29 @@ static inline bool nth_gate_try(const struct nth_slot *slot)
     return false;
 }
 
+/* Say that this thread is about to take the heap's lock; false when `handle` is not its any more.
+ * Destroying waits until nobody is. */
+static inline bool nth_visit(struct nth_slot *slot, HANDLE handle)
+{
+    if (NTH_UNLIKELY(nth_self.state == NTH_THREAD_NEW)) {
+        nth_thread_join();
+    }
+    nth_store_release(&nth_self.visiting, slot);
+    nth_gate_order();
+    if (NTH_LIKELY(nth_load_seq(&slot->handle) == handle)) {
+        return true;
+    }
+    nth_store_release(&nth_self.visiting, NULL);
+    return false;
+}
+
+static inline void nth_visit_end(void)
+{
+    nth_store_release(&nth_self.visiting, NULL);
+}
+
+void nth_visitors_wait(const struct nth_slot *slot);
+
 /* After fork, in the child: a lock whose owner is gone is free. */
 void nth_lock_renew(struct nth_slot *slot);
 

@@ -11,7 +11,7 @@ struct nth_map nth_map;
 /* A page source with a small span needs only the front of a leaf. */
 static size_t leaf_bytes(void)
 {
-    const uint64_t granules = nth_process.pages->span_bytes / NTH_GRANULE_BYTES;
+    const uint64_t granules = nth_process.span_bytes / NTH_GRANULE_BYTES;
     const uint64_t entries = granules < NTH_MAP_LEAF_ENTRIES ? granules : NTH_MAP_LEAF_ENTRIES;
     return nth_round_up((size_t)entries * sizeof(uintptr_t), NTH_PAGE_BYTES);
 }
@@ -38,7 +38,7 @@ static enum nth_status leaf_make(uint32_t leaf_idx)
 
 static uint64_t granule_of(const void *address)
 {
-    return ((uint64_t)(uintptr_t)address - nth_process.pages->low) / NTH_GRANULE_BYTES;
+    return ((uint64_t)(uintptr_t)address - nth_process.low) / NTH_GRANULE_BYTES;
 }
 
 static void fill(void *base, size_t bytes, uintptr_t word)
@@ -66,9 +66,9 @@ struct nth_region *nth_map_find_foreign(uintptr_t address)
 
 static bool is_foreign(const void *base, size_t bytes)
 {
-    const uint64_t offset = (uint64_t)(uintptr_t)base - nth_process.pages->low;
-    return offset >= nth_process.pages->span_bytes ||
-           bytes > nth_process.pages->span_bytes - offset;
+    const uint64_t offset = (uint64_t)(uintptr_t)base - nth_process.low;
+    return offset >= nth_process.span_bytes ||
+           bytes > nth_process.span_bytes - offset;
 }
 
 static enum nth_status foreign_enter(uintptr_t base, size_t bytes, struct nth_region *region)

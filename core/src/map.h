@@ -55,10 +55,10 @@ struct nth_region *nth_map_find_foreign(uintptr_t address);
  * address is inside; a damaged entry reads as NULL. */
 static inline struct nth_region *nth_map_find(const void *address)
 {
-    const uint64_t offset = (uint64_t)(uintptr_t)address - nth_process.pages->low;
+    const uint64_t offset = (uint64_t)(uintptr_t)address - nth_process.low;
     const uint64_t granule = offset / NTH_GRANULE_BYTES;
     const uint64_t leaf_idx = granule / NTH_MAP_LEAF_ENTRIES;
-    if (NTH_UNLIKELY(offset >= nth_process.pages->span_bytes)) {
+    if (NTH_UNLIKELY(offset >= nth_process.span_bytes)) {
         return nth_map_find_foreign((uintptr_t)address);
     }
     NTH_ATOMIC(uintptr_t) *leaf = nth_load_acquire(&nth_map.root[leaf_idx]);

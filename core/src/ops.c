@@ -84,6 +84,11 @@ bool nth_target_seems_live(struct nth_heap *heap, void *user)
            !(nth_block_peek(heap, region, offset, &block) && block.state == NTH_BLOCK_CHUNK);
 }
 
+static void *target_user(const struct nth_target *target)
+{
+    return target->large ? nth_large_data(target->region) : nth_block_user(&target->block);
+}
+
 static uint64_t requested_bytes(const struct nth_target *target)
 {
     return target->large ? target->region->requested : nth_block_requested(&target->block);
@@ -120,12 +125,12 @@ enum nth_status nth_info_read(struct nth_heap *heap, const struct nth_target *ta
     }
     *value = nth_inband_load(target->region, info_offset(target));
     if (!nth_inband_open(heap, target->region, info_offset(target) + 8u, &word)) {
-        nth_note(NTH_CORRUPT_USER_INFO, NULL, "block.user_info");
+        nth_note(NTH_CORRUPT_USER_INFO, target_user(target), "block.user_info");
         return NTH_CORRUPT;
     }
     *flags = (uint32_t)(word & 7u) << USER_FLAG_SHIFT;
     if (word != info_word(heap, *value, *flags)) {
-        nth_note(NTH_CORRUPT_USER_INFO, NULL, "block.user_info");
+        nth_note(NTH_CORRUPT_USER_INFO, target_user(target), "block.user_info");
         return NTH_CORRUPT;
     }
     return NTH_OK;
@@ -306,7 +311,7 @@ static enum nth_status resize_by_copy(struct nth_heap *heap, uint64_t flags,
                                       struct nth_target *target, uint64_t bytes, void **moved)
 {
     const uint64_t before = requested_bytes(target);
-    void *old = target->large ? nth_large_data(target->region) : nth_block_user(&target->block);
+    void *old = target_user(target);
     struct nth_target fresh;
     bool info = false;
     uint64_t value = 0;

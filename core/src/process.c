@@ -69,6 +69,8 @@ static enum nth_status start_tables(void)
     if (nth_process.locks->create(nth_process.locks->self, &nth_process.lock) != NTH_SEAM_OK) {
         return NTH_NO_MEMORY;
     }
+    nth_process.low = nth_process.pages->low;
+    nth_process.span_bytes = nth_process.pages->span_bytes;
     draw_keys();
     nth_add(&nth_process.generation, 1u);
     return NTH_OK;
@@ -155,19 +157,23 @@ static enum nth_status slots_extend(void)
     return NTH_OK;
 }
 
-struct nth_slot *nth_slot_take(void)
+static struct nth_slot *slot_free(void)
 {
-    if (nth_process.heap_count == slot_capacity() && slots_extend() != NTH_OK) {
-        return NULL;
-    }
     for (uint32_t number = 0; number < slot_capacity(); number++) {
         struct nth_slot *slot = slot_by_number(number);
-        if (slot->handle == NULL) {
+        if (!slot->taken) {
+            slot->taken = true;
             slot->idx = number;
             return slot;
         }
     }
     return NULL;
+}
+
+struct nth_slot *nth_slot_take(void)
+{
+    struct nth_slot *slot = slot_free();
+    return slot == NULL && slots_extend() == NTH_OK ? slot_free() : slot;
 }
 
 void nth_slot_give(struct nth_slot *slot)
@@ -210,9 +216,10 @@ void nth_slot_remove(struct nth_slot *slot)
     }
     NTH_ASSERT(kept + 1 == nth_process.heap_count);
     nth_process.heap_count = kept;
-    nth_process.quarantine[nth_process.quarantine_next] = slot->handle;
+    nth_process.quarantine[nth_process.quarantine_next] = nth_load_relaxed(&slot->handle);
     nth_process.quarantine_next = (nth_process.quarantine_next + 1) % NTH_QUARANTINE_COUNT;
     nth_add(&nth_process.generation, 1u);
+    nth_store_seq(&slot->handle, NULL);
 }
 
 struct nth_slot *nth_slot_at(uint32_t position)
@@ -252,7 +259,9 @@ static void reset_to(const struct nth_seam *seam)
     const struct nth_seam kept = *seam;
     if (nth_load_acquire(&nth_process.ready) == PROCESS_READY) {
         while (nth_process.heap_count > 0) {
-            nth_heap_discard(nth_slot_at(nth_process.heap_count - 1));
+            struct nth_slot *slot = nth_slot_at(nth_process.heap_count - 1);
+            nth_slot_remove(slot);
+            nth_heap_discard(slot);
         }
         slots_reset();
         nth_map_reset();

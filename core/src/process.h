@@ -17,7 +17,8 @@
 struct nth_region;
 
 struct nth_slot {
-    HANDLE handle; /* NULL: the slot is free */
+    NTH_ATOMIC(HANDLE) handle; /* NULL: no heap, or one that is being destroyed */
+    bool taken;
     struct nth_heap *heap;
     struct nth_region *first; /* segment 0 */
     uint64_t flags;           /* the heap's */
@@ -34,6 +35,8 @@ struct nth_slot {
 struct nth_process {
     const struct nth_pages *pages;
     const struct nth_locks *locks;
+    uint64_t low; /* of the page source: where its addresses begin, and how many there are */
+    uint64_t span_bytes;
     struct nth_seam seam;
     struct nth_key key;
     uint64_t heap_serial; /* heaps made so far: each has keys of its own */
@@ -86,13 +89,13 @@ bool nth_quarantined(HANDLE base);
  * are bound to where they stand, and how one block names another. */
 static inline uint64_t nth_place_of(uint64_t address)
 {
-    return ((address - nth_process.pages->low) >> 3) & NTH_WORD_MASK;
+    return ((address - nth_process.low) >> 3) & NTH_WORD_MASK;
 }
 
 static inline uint64_t nth_place_address(uint64_t place)
 {
     const uint64_t distance = (place << 3) | ((place >> 47) != 0 ? ~0ull << 51 : 0u);
-    return distance + nth_process.pages->low;
+    return distance + nth_process.low;
 }
 
 _Noreturn void nth_terminate(NTSTATUS status);

@@ -395,5 +395,6 @@ void nth_segment_remove(struct nth_heap *heap, struct nth_region *region)
     nth_process_lock();
     nth_map_remove(nth_region_place(region, 0), (size_t)region->bytes);
     nth_process_unlock();
+    nth_add(&nth_process.generation, 1u); /* threads forget their notes of it */
     nth_segment_drop(region, 0);
 }

@@ -39,6 +39,15 @@ enum nth_thread_state { NTH_THREAD_NEW = 0, NTH_THREAD_JOINED, NTH_THREAD_LEFT }
 
 #define NTH_HOT_COUNT 8u
 
+/* A segment this thread used lately, as far as its map reaches. */
+struct nth_seen {
+    uint64_t base;
+    uint64_t bytes;
+    uint8_t *tags;
+};
+
+#define NTH_SEEN_COUNT 16u
+
 /* A heap this thread used lately: lets a call find its cache without touching heap memory. */
 struct nth_hot {
     HANDLE handle;
@@ -47,7 +56,8 @@ struct nth_hot {
     struct nth_cache *cache;
     struct nth_key key; /* of the heap */
     uint64_t flags;     /* of the heap */
-    uint64_t generation; /* of the process; a destroyed heap makes a new one */
+    uint64_t generation; /* of the process; a destroyed heap or segment makes a new one */
+    struct nth_seen seen[NTH_SEEN_COUNT];
 };
 
 struct nth_thread {
@@ -56,6 +66,7 @@ struct nth_thread {
     DWORD last_error;
     unsigned state; /* enum nth_thread_state */
     NTH_ATOMIC(void *) inside; /* heap this thread is working in, NULL outside: the gate */
+    NTH_ATOMIC(struct nth_slot *) visiting; /* heap whose lock it is about to take */
     struct nth_thread *next;   /* process list, under the process lock */
     struct nth_thread *prev;
     struct nth_hot hot[NTH_HOT_COUNT];

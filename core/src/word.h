@@ -7,8 +7,8 @@
  *   |  code (16)    |                   value (48)                   |   xor pad(key, address)
  *   +---------------+------------------------------------------------+
  *
- * The code is linear with distance 4 over the 64 bits: every change of one, two or three bits is
- * noticed, with certainty. The pad is a keyed mix of the word's own address, so a word copied from
+ * The code has distance 4 over the 64 bits: every change of one, two or three bits is noticed, with
+ * certainty. The pad is a keyed mix of the word's own address, so a word copied from
  * elsewhere, or made up without the key, passes once in 65,536 times. An older word of the same
  * address passes here; the generation in the block map (tag.h) stops it.
  *
@@ -27,24 +27,21 @@ struct nth_key {
     uint64_t second; /* odd */
 };
 
-/* Each 16-bit lane enters rotated three times, by distances that no two lanes share: all columns
- * of the code's check matrix are distinct and of odd weight, hence distance 4. */
+/* The code is the top of a product. Changing up to three bits of the value changes the product by a
+ * signed sum of as many multiplier << bit; the multiplier was searched so that no such sum leaves
+ * the top 16 bits as they were, nor changes them by what the remaining flips (of three) of the
+ * stored code could undo. core/test/word.c checks every such sum. */
+#define NTH_WORD_MULTIPLIER 0x9D23E79504A01B17ull
+
 static inline uint64_t nth_word_code(uint64_t value)
 {
-    const uint32_t low = (uint32_t)(value & 0xFFFFu) * 0x10001u;
-    const uint32_t mid = (uint32_t)((value >> 16) & 0xFFFFu) * 0x10001u;
-    const uint32_t top = (uint32_t)((value >> 32) & 0xFFFFu) * 0x10001u;
-    const uint32_t code = low ^ (low >> 15) ^ (low >> 13) ^ mid ^ (mid >> 14) ^ (mid >> 9) ^ top ^
-                          (top >> 12) ^ (top >> 7);
-    return code & 0xFFFFu;
+    return (value * NTH_WORD_MULTIPLIER) >> NTH_WORD_BITS;
 }
 
 static inline uint64_t nth_word_pad(const struct nth_key *key, uint64_t place)
 {
-    uint64_t mix = (place ^ key->first) * 0x9E3779B97F4A7C15ull;
-    mix ^= mix >> 32;
-    mix *= key->second;
-    return mix ^ (mix >> 29);
+    const uint64_t mix = (place ^ key->first) * key->second;
+    return mix ^ (mix >> 32);
 }
 
 static inline uint64_t nth_word_seal(uint64_t value, uint64_t pad)

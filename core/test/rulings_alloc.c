@@ -331,6 +331,23 @@ static void growing_with_zeros_fills_everything_past_the_old_requested_size(void
     }
 }
 
+/* D42 */
+static void moving_with_zeros_clears_what_used_memory_held(void **state)
+{
+    (void)state;
+    HANDLE heap = growable_heap(0);
+    uint8_t *dirty = HeapAlloc(heap, 0, 0x9000);
+    uint8_t *block = HeapAlloc(heap, 0, 101);
+    assert_non_null(HeapAlloc(heap, 0, 100));
+    memset(dirty, 0xEE, 0x9000);
+    memset(block, 0x5A, 101);
+    assert_true(HeapFree(heap, 0, dirty));
+    uint8_t *moved = HeapReAlloc(heap, HEAP_ZERO_MEMORY, block, 0x8FF0);
+    assert_ptr_equal(moved, dirty);
+    demand_bytes(moved, 0, 101, 0x5A);
+    demand_bytes(moved, 101, 0x8FF0, 0);
+}
+
 /* D43 */
 static void reallocating_to_nothing_leaves_a_live_block_where_it_was(void **state)
 {
@@ -487,6 +504,7 @@ int main(void)
         TEST(the_size_is_what_was_asked_for),
         TEST(zeroed_memory_is_zero_whoever_had_it_before),
         TEST(growing_with_zeros_fills_everything_past_the_old_requested_size),
+        TEST(moving_with_zeros_clears_what_used_memory_held),
         TEST(reallocating_to_nothing_leaves_a_live_block_where_it_was),
         TEST(reallocating_null_fails_as_a_bad_parameter_without_a_report),
         TEST(in_place_without_room_is_no_memory_and_changes_nothing),

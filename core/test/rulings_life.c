@@ -208,6 +208,20 @@ static void destroying_waits_for_another_threads_lock(void **state)
     rig_demand_error(&outcome, FALSE, ERROR_INVALID_HANDLE);
 }
 
+/* D52 */
+static void a_call_that_waited_for_a_destroyed_heap_finds_a_bad_handle(void **state)
+{
+    (void)state;
+    struct helper helper = {.heap = heap_new(), .size = 40, .work = work_alloc, .value = 1};
+    assert_true(HeapLock(helper.heap));
+    helper_start(&helper);
+    assert_true(helper_waits(&helper));
+    assert_true(HeapDestroy(helper.heap));
+    helper_join(&helper);
+    assert_int_equal(helper.value, 0);
+    rig_report_demand(NTH_CORRUPT_STALE_HANDLE, helper.heap, NULL);
+}
+
 /* D60 */
 static void heaplock_holds_off_the_front_end_too(void **state)
 {
@@ -472,6 +486,7 @@ int main(void)
         TEST(enumerating_stops_at_the_first_failing_status),
         TEST(an_enumerating_routine_may_make_and_destroy_heaps),
         TEST(success_leaves_the_last_error_alone),
+        TEST(a_call_that_waited_for_a_destroyed_heap_finds_a_bad_handle),
     };
     return cmocka_run_group_tests_name("rulings on the life of a heap", tests, NULL, NULL);
 }

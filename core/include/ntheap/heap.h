@@ -150,7 +150,8 @@ SIZE_T HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem);
  * Units:  Size in bytes; Count and the result in blocks.
  * Errors: fewer than `Count`, with last error ERROR_NOT_ENOUGH_MEMORY when an allocation failed,
  *         ERROR_NOACCESS when `Array` is not writable (0 blocks then), ERROR_INVALID_HANDLE for a
- *         bad handle (0 blocks). Raises instead: what RtlAllocateHeap raises, and
+ *         bad handle (0 blocks), ERROR_INVALID_PARAMETER for damage met, a damaged or re-entered
+ *         heap. Raises instead: what RtlAllocateHeap raises, and
  *         STATUS_ACCESS_VIOLATION for the array; blocks already made stay in the array (D50).
  * Source: [obs] B8; D8, D50. */
 ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG Count,
@@ -397,7 +398,8 @@ DWORD GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps);
  * destroyed before their turn are left out (D56).
  *
  * Units:  none.
- * Errors: the first status of `Routine` that is no success, at which the calls stop;
+ * Errors: the first status of `Routine` that is no success, at which the calls stop (otherwise
+ *         STATUS_SUCCESS, whatever successes it returned);
  *         STATUS_INVALID_PARAMETER for a NULL routine; STATUS_NO_MEMORY when the process heap
  *         cannot be made. Last error untouched.
  * Source: clause RENUM-01; D55, D56. */

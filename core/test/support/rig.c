@@ -129,6 +129,13 @@ void rig_report_demand(enum nth_reason reason, HANDLE heap, LPCVOID block)
     rig_report_forget();
 }
 
+void rig_report_demand_field(enum nth_reason reason, HANDLE heap, LPCVOID block, const char *field)
+{
+    const char *seen = rig.report.field;
+    assert_string_equal(seen == NULL ? "no field" : seen, field == NULL ? "no field" : field);
+    rig_report_demand(reason, heap, block);
+}
+
 /* ---- setup ---- */
 
 static void prepare(void)
@@ -397,6 +404,7 @@ BOOLEAN rig_element(HANDLE heap, WORD flags, unsigned skip, PROCESS_HEAP_ENTRY *
 
 struct wanted_field {
     enum nth_field_kind kind;
+    const char *name; /* NULL: the kind decides */
     LPCVOID block;
     struct nth_field found;
 };
@@ -404,7 +412,9 @@ struct wanted_field {
 static BOOLEAN field_wanted(void *context, const struct nth_field *field)
 {
     struct wanted_field *wanted = context;
-    if (field->kind != wanted->kind || (wanted->block != NULL && field->block != wanted->block)) {
+    const BOOLEAN fits = wanted->name != NULL ? strcmp(field->name, wanted->name) == 0
+                                              : field->kind == wanted->kind;
+    if (!fits || (wanted->block != NULL && field->block != wanted->block)) {
         return TRUE;
     }
     wanted->found = *field;
@@ -414,6 +424,14 @@ static BOOLEAN field_wanted(void *context, const struct nth_field *field)
 struct nth_field rig_field(HANDLE heap, enum nth_field_kind kind, LPCVOID block)
 {
     struct wanted_field wanted = {.kind = kind, .block = block};
+    assert_true(nth_fields(heap, field_wanted, &wanted) > 0);
+    assert_non_null(wanted.found.address);
+    return wanted.found;
+}
+
+struct nth_field rig_field_named(HANDLE heap, const char *name, LPCVOID block)
+{
+    struct wanted_field wanted = {.name = name, .block = block};
     assert_true(nth_fields(heap, field_wanted, &wanted) > 0);
     assert_non_null(wanted.found.address);
     return wanted.found;

@@ -51,6 +51,10 @@ void rig_report_forget(void);
 void rig_report_demand(enum nth_reason reason, HANDLE heap, LPCVOID block);
 #define rig_report_demand_none() assert_int_equal(rig_report_count(), 0)
 
+/* The same, with the metadata field that the report names (NULL: none). */
+void rig_report_demand_field(enum nth_reason reason, HANDLE heap, LPCVOID block,
+                             const char *field);
+
 /* ---- calls ---- */
 
 /* All that a call can show. */
@@ -142,6 +146,9 @@ BOOLEAN rig_element(HANDLE heap, WORD flags, unsigned skip, PROCESS_HEAP_ENTRY *
 
 /* The metadata field of this kind that belongs to `block` (NULL: the first of the kind). */
 struct nth_field rig_field(HANDLE heap, enum nth_field_kind kind, LPCVOID block);
+
+/* The same by the field's name. */
+struct nth_field rig_field_named(HANDLE heap, const char *name, LPCVOID block);
 
 /* Flip the lowest bit of the byte at `address`, past sanitizers. */
 void rig_flip(PVOID address);

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A census of single bits: in heaps of every state, each bit of every metadata field (large arrays
+ * sampled) is flipped once and a battery of operations follows. What comes of it must be a report,
+ * or nothing at all: never another answer, a broken rule, a crash, a hang. */
+#include "support/census.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "sanitize.h"
+
+#define NAME_MAX_COUNT 64u
+#define CASE_MAX 400000u
+#define WHOLE_BYTES 256u   /* fields up to this size are flipped bit by bit */
+#define SAMPLE_COUNT 1200u /* of larger ones, so many bits */
+#define USED_WORDS 12u     /* of an array that begins all zero: words in use, whole */
+
+/* The slow sanitizers look at every so-many-th bit. */
+#if defined(NTH_TSAN) || defined(NTH_MSAN)
+#define EVERY 8u
+#else
+#define EVERY 1u
+#endif
+
+static const char *names[NAME_MAX_COUNT];
+static unsigned name_count;
+static struct census_case cases[CASE_MAX];
+static size_t case_count;
+static unsigned state_now;
+
+static unsigned name_number(const char *name)
+{
+    for (unsigned idx = 0; idx < name_count; idx++) {
+        if (strcmp(names[idx], name) == 0) {
+            return idx;
+        }
+    }
+    assert_true(name_count < NAME_MAX_COUNT);
+    names[name_count] = name;
+    return name_count++;
+}
+
+static void add_bit(const struct nth_field *field, size_t bit)
+{
+    static unsigned turn;
+    if (turn++ % EVERY != 0) {
+        return;
+    }
+    assert_true(case_count < CASE_MAX);
+    struct census_case *made = &cases[case_count];
+    *made = (struct census_case){
+        .address = (uint8_t *)field->address + bit / 8,
+        .field = (uint16_t)name_number(field->name),
+        .state = (uint8_t)state_now,
+        .variant = (uint8_t)(case_count % CENSUS_VARIANT_COUNT),
+        .len = 1,
+        .flips = TRUE,
+        .bytes = {(uint8_t)(1u << (bit % 8))},
+    };
+    /* A field of no block is looked at through one block after the other. */
+    made->target = (uint16_t)census_nearest(
+        field->block != NULL ? field->block
+                             : census_block_at((unsigned)(case_count / 5 % census_block_count()))->user);
+    case_count++;
+}
+
+static void add_sampled(const struct nth_field *field)
+{
+    const size_t bits = field->bytes * 8;
+    const size_t step = bits / SAMPLE_COUNT | 1u;
+    for (size_t bit = 0; bit < bits; bit += step) {
+        add_bit(field, bit);
+    }
+}
+
+static void add_used(const struct nth_field *field)
+{
+    unsigned used = 0;
+    for (size_t byte = 0; byte < field->bytes && used < USED_WORDS; byte += 8) {
+        uint64_t word = 0;
+        for (size_t idx = 0; idx < 8; idx++) {
+            word |= nth_peek((const uint8_t *)field->address + byte + idx);
+        }
+        used += word != 0;
+        for (size_t bit = 0; word != 0 && bit < 64; bit++) {
+            add_bit(field, byte * 8 + bit);
+        }
+    }
+}
+
+static BOOLEAN add_field(void *context, const struct nth_field *field)
+{
+    (void)context;
+    if (strcmp(field->name, "cache.slots") == 0) {
+        add_used(field);
+    }
+    if (field->bytes > WHOLE_BYTES) {
+        add_sampled(field);
+        return TRUE;
+    }
+    for (size_t bit = 0; bit < field->bytes * 8; bit++) {
+        add_bit(field, bit);
+    }
+    return TRUE;
+}
+
+static void print_table(const uint8_t *verdicts, unsigned totals[CENSUS_VERDICT_COUNT])
+{
+    static unsigned rows[NAME_MAX_COUNT][CENSUS_VERDICT_COUNT];
+    for (size_t idx = 0; idx < case_count; idx++) {
+        rows[cases[idx].field][verdicts[idx]]++;
+        totals[verdicts[idx]]++;
+    }
+    print_message("%-18s %8s %8s %8s %8s %7s %7s %6s %5s\n", "field", "bits", "touch", "validate",
+                  "harmless", "silent", "broken", "crash", "hang");
+    for (unsigned name = 0; name < name_count; name++) {
+        const unsigned *row = rows[name];
+        unsigned sum = 0;
+        for (unsigned verdict = 0; verdict < CENSUS_VERDICT_COUNT; verdict++) {
+            sum += row[verdict];
+        }
+        print_message("%-18s %8u %8u %8u %8u %7u %7u %6u %5u\n", names[name], sum,
+                      row[CENSUS_TOUCH], row[CENSUS_VALIDATE], row[CENSUS_HARMLESS],
+                      row[CENSUS_SILENT], row[CENSUS_BROKEN], row[CENSUS_CRASH],
+                      row[CENSUS_HANG]);
+    }
+}
+
+static void no_flipped_bit_does_damage_that_nobody_reports(void **state)
+{
+    (void)state;
+    unsigned totals[CENSUS_VERDICT_COUNT] = {0};
+    for (state_now = 0; state_now < census_state_count(); state_now++) {
+        HANDLE heap = census_make(state_now);
+        assert_non_null(heap);
+        assert_true(nth_fields(heap, add_field, NULL) > 0);
+    }
+    uint8_t *verdicts = census_verdicts(case_count);
+    census_sweep(cases, case_count, verdicts);
+    print_table(verdicts, totals);
+    assert_int_equal(totals[CENSUS_OPEN], 0);
+    assert_int_equal(totals[CENSUS_SILENT], 0);
+    assert_int_equal(totals[CENSUS_BROKEN], 0);
+    assert_int_equal(totals[CENSUS_CRASH], 0);
+    assert_int_equal(totals[CENSUS_HANG], 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(no_flipped_bit_does_damage_that_nobody_reports, rig_setup,
+                                        rig_teardown),
+    };
+    return cmocka_run_group_tests_name("flips", tests, NULL, NULL);
+}

@@ -316,9 +316,8 @@ static enum nth_status run_commit(struct nth_heap *heap, struct run *run, uint64
     }
     const bool all = last == run->page_end;
     nth_block_erase(run->region, run->page_first * NTH_PAGE_BYTES - NTH_BORDER_BYTES);
-    if (run->lead_present) {
+    if (run->lead_present) { /* its start stays, and with it what the map says of the block before */
         nth_freelist_unlink(heap, &run->lead);
-        nth_block_erase(run->region, run->lead.offset);
     }
     if (all && run->tail_present) {
         nth_freelist_unlink(heap, &run->tail);

@@ -166,7 +166,7 @@ static uint64_t pairs_row(uint32_t slot_count, uint64_t pair_count, double *seco
 
 static uint64_t row_pairs_1(uint64_t divisor, double *seconds)
 {
-    return pairs_row(1, 20000000 / divisor, seconds);
+    return pairs_row(1, 10000000 / divisor, seconds);
 }
 
 static uint64_t row_pairs_1k(uint64_t divisor, double *seconds)
@@ -196,7 +196,7 @@ static uint64_t row_two_threads(uint64_t divisor, double *seconds)
 static uint64_t row_churn(uint64_t divisor, double *seconds)
 {
     enum { HOT = 64, COLD = 20000, TRACE = 400000 };
-    const uint64_t round_count = 40 / divisor + 1;
+    const uint64_t round_count = 20 / divisor + 1;
     void **slots = map((HOT + COLD) * sizeof(void *));
     struct {
         uint32_t slot;
@@ -243,7 +243,7 @@ static uint64_t row_vector_big(uint64_t divisor, double *seconds)
     void *between[64];
     uint64_t calls = 0;
     const double began = now();
-    for (int round = 0; round < 4; round++) {
+    for (int round = 0; round < 2; round++) {
         void *vector = NULL;
         size_t bytes = 0;
         size_t count = 0;

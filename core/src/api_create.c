@@ -175,7 +175,7 @@ HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
 static NTSTATUS destroy(const char *name, HANDLE handle)
 {
     struct nth_call call;
-    if (handle != NULL && handle == nth_process.process_heap) {
+    if (handle != NULL && handle == nth_load_acquire(&nth_process.process_heap)) {
         return STATUS_INVALID_PARAMETER;
     }
     struct nth_heap *heap = nth_call_begin_last(&call, name, handle);
@@ -216,20 +216,32 @@ BOOL HeapDestroy(HANDLE hHeap)
 static HANDLE process_heap(void)
 {
     struct nth_create wish = {.flags = HEAP_GROWABLE};
+    HANDLE heap = NULL;
     if (nth_process_start() != NTH_OK) {
         return NULL;
     }
-    if (nth_process.process_heap == NULL) {
+    heap = nth_load_acquire(&nth_process.process_heap);
+    if (heap == NULL) {
         settle_parameters(&wish, NULL);
         settle_sizes(&wish);
         nth_process_lock();
-        if (nth_process.process_heap == NULL &&
-            nth_heap_create_locked(&wish, &nth_process.process_heap) != NTH_OK) {
-            nth_process.process_heap = NULL;
+        heap = nth_load_relaxed(&nth_process.process_heap);
+        if (heap == NULL && nth_heap_create_locked(&wish, &heap) == NTH_OK) {
+            nth_store_release(&nth_process.process_heap, heap);
         }
         nth_process_unlock();
     }
-    return nth_process.process_heap;
+    return heap;
+}
+
+/* Heaps there are now, and the serial of the newest. */
+static ULONG heaps_now(uint64_t *newest)
+{
+    nth_process_lock();
+    const ULONG count = nth_process.heap_count;
+    *newest = nth_process.heap_serial;
+    nth_process_unlock();
+    return count;
 }
 
 HANDLE GetProcessHeap(void)
@@ -248,7 +260,8 @@ static NTSTATUS list_heaps(ULONG count, PVOID *heaps, ULONG *total)
         return STATUS_NO_MEMORY;
     }
     for (;;) {
-        const ULONG have = nth_process.heap_count;
+        uint64_t newest = 0;
+        const ULONG have = heaps_now(&newest);
         const ULONG fill = count < have ? count : have;
         if (fill > 0 && !nth_probe_write(heaps, fill * sizeof(*heaps))) {
             return STATUS_ACCESS_VIOLATION;
@@ -297,9 +310,10 @@ static HANDLE heap_after(uint64_t *seen, uint64_t last)
 /* Those there when it began, as far as they still are. */
 NTSTATUS nth_api_each_heap(NTSTATUS (*routine)(PVOID heap, PVOID context), PVOID context)
 {
-    HANDLE first = nth_process.process_heap;
-    const uint64_t last = nth_process.heap_serial;
+    HANDLE first = nth_load_acquire(&nth_process.process_heap);
+    uint64_t last = 0;
     uint64_t seen = 0;
+    (void)heaps_now(&last);
     NTSTATUS status = first != NULL ? routine(first, context) : STATUS_SUCCESS;
     for (HANDLE heap = heap_after(&seen, last); heap != NULL && NT_SUCCESS(status);
          heap = heap_after(&seen, last)) {

@@ -432,7 +432,7 @@ static NTSTATUS set(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS info
         if (information != NULL || length != 0) {
             return STATUS_INVALID_PARAMETER;
         }
-        nth_process.terminate_on_corruption = true;
+        nth_store_relaxed(&nth_process.terminate_on_corruption, 1u);
         return STATUS_SUCCESS;
     }
     if (information_class != HeapCompatibilityInformation &&

@@ -39,6 +39,24 @@ static enum nth_status footer_broken(const struct nth_region *region, uint64_t e
     return NTH_CORRUPT;
 }
 
+/* The map says that no free block ends at `end`. It is wrong when the word there is a free block's
+ * size, and that block's header agrees: an application cannot write such a word by accident. */
+static enum nth_status previous_busy(struct nth_heap *heap, struct nth_region *region,
+                                     uint64_t end)
+{
+    struct nth_block block;
+    uint64_t units = 0;
+    if (end <= NTH_SEGMENT_FIRST ||
+        !nth_inband_open(heap, region, end - NTH_FREE_FOOTER_BACK, &units) ||
+        units > (end - NTH_SEGMENT_FIRST) / NTH_UNIT_BYTES ||
+        !nth_block_peek(heap, region, end - units * NTH_UNIT_BYTES, &block) ||
+        block.state != NTH_BLOCK_FREE || block.units != units) {
+        return NTH_OK;
+    }
+    nth_note(NTH_CORRUPT_BLOCK_MAP, nth_block_user(&block), "block.tag");
+    return NTH_CORRUPT;
+}
+
 /* The free block that ends at `end`, where the map says that there is one. */
 static enum nth_status previous_free(struct nth_heap *heap, struct nth_region *region,
                                      uint64_t end, bool *present, struct nth_block *block)
@@ -46,7 +64,7 @@ static enum nth_status previous_free(struct nth_heap *heap, struct nth_region *r
     uint64_t units = 0;
     *present = (*nth_tag_at(region, end) & NTH_TAG_PREVIOUS_FREE) != 0;
     if (!*present) {
-        return NTH_OK;
+        return previous_busy(heap, region, end);
     }
     if (!nth_inband_open(heap, region, end - NTH_FREE_FOOTER_BACK, &units) ||
         units > (end - NTH_SEGMENT_FIRST) / NTH_UNIT_BYTES) {
@@ -115,6 +133,10 @@ static enum nth_status plan_decommit(struct nth_heap *heap, struct span *span)
     span->page_first = 0;
     span->page_end = 0;
     span->remove = false;
+    if (!nth_region_holds(span->region)) {
+        nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
+        return NTH_CORRUPT;
+    }
     if (span->region->foreign || heap->config.commit_routine != 0 ||
         bytes < heap->config.decommit_block_bytes || total <= heap->config.decommit_total_bytes) {
         return NTH_OK;

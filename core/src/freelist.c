@@ -108,6 +108,11 @@ enum nth_status nth_freelist_check(struct nth_heap *heap, const struct nth_block
          footer != block->units)) {
         return broken(NTH_CORRUPT_FREE_FOOTER, block, "free.footer");
     }
+    if (status == NTH_OK &&
+        (*nth_tag_at(block->region, block->offset + nth_block_bytes(block)) &
+         NTH_TAG_PREVIOUS_FREE) == 0) {
+        return broken(NTH_CORRUPT_BLOCK_MAP, block, "block.tag");
+    }
     if (status == NTH_OK && next != 0) {
         status = follow(heap, next, &other);
         status = status == NTH_OK && nth_bin_of(other.units) != nth_bin_of(block->units)

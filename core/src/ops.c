@@ -67,6 +67,10 @@ enum nth_status nth_target_find(struct nth_heap *heap, void *user, struct nth_ta
 
 bool nth_target_seems_live(struct nth_heap *heap, void *user)
 {
+    const struct nth_region *covering = nth_map_find(user);
+    if (covering != NULL && !nth_region_front_holds(covering)) {
+        return true; /* as far as anybody can tell; looking closer reports the damage */
+    }
     struct nth_region *region =
         (uintptr_t)user % NTH_UNIT_BYTES == 0 ? nth_region_of(user) : NULL;
     if (region == NULL || nth_region_heap(region) != heap) {

@@ -44,9 +44,9 @@ struct nth_process {
     void *lock;           /* guards the heap table and the address map */
     NTH_ATOMIC(uint32_t) ready;
     NTH_ATOMIC(uint32_t) forking;
-    bool terminate_on_corruption;
+    NTH_ATOMIC(uint32_t) terminate_on_corruption;
     uint32_t heap_count;
-    HANDLE process_heap;
+    NTH_ATOMIC(HANDLE) process_heap;
     HANDLE quarantine[NTH_QUARANTINE_COUNT]; /* bases of destroyed heaps, oldest overwritten */
     uint32_t quarantine_next;
     /* Caller's blocks that lie outside the page source's addresses. */

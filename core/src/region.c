@@ -51,10 +51,20 @@ static void page_word_put(const struct nth_region *region, uint64_t idx, uint64_
     map[page_words(region) + idx] = word ^ nth_process.key.first ^ ~idx;
 }
 
+/* The descriptor says where the map is. */
+static bool page_map_found(const struct nth_region *region)
+{
+    if (!nth_region_holds(region)) {
+        nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
+        return false;
+    }
+    return true;
+}
+
 bool nth_page_committed(const struct nth_region *region, uint64_t page, bool *damaged)
 {
     uint64_t word = 0;
-    if (!page_word(region, page / 64, &word)) {
+    if (!page_map_found(region) || !page_word(region, page / 64, &word)) {
         *damaged = true;
     }
     return (word >> (page % 64)) & 1u;

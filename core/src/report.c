@@ -63,7 +63,7 @@ void nth_report_deliver(const struct nth_report *report, int fatal)
     } else {
         print_report(report);
     }
-    if (fatal && nth_process.terminate_on_corruption) {
+    if (fatal && nth_load_relaxed(&nth_process.terminate_on_corruption) != 0) {
         nth_terminate(STATUS_HEAP_CORRUPTION);
     }
 }

@@ -146,8 +146,7 @@ void _assert_in_range(const LargestIntegralType value, const LargestIntegralType
 }
 
 void _assert_not_in_range(const LargestIntegralType value, const LargestIntegralType minimum,
-                          const LargestIntegralType maximum, const char *const file,
-                          const int line)
+                          const LargestIntegralType maximum, const char *const file, const int line)
 {
     if (value >= minimum && value <= maximum) {
         print_error("%llu is in [%llu, %llu]\n", (unsigned long long)value,

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sanitize.h"
+
 #define SHARD_COUNT 2u
 #define TOLD_MAX 40u /* bad verdicts told in full, each shard */
 #define FOREIGN_BYTES ((SIZE_T)0x40000)
@@ -133,6 +135,7 @@ static HANDLE make_foreign(void)
                                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         block = (uint8_t *)((place + NTH_GRANULE_BYTES - 1) & ~(uintptr_t)(NTH_GRANULE_BYTES - 1));
     }
+    nth_forget(block, FOREIGN_BYTES); /* a heap that could not be destroyed held it */
     memset(block, 0, FOREIGN_BYTES);
     census_world.heap = RtlCreateHeap(HEAP_GROWABLE, block, FOREIGN_BYTES, 0, NULL, NULL);
     fill_mixed(12, 64, 700);
@@ -377,6 +380,8 @@ static struct control *control_of(const struct census_case *wanted)
             memcpy(control->words, log->words, sizeof(log->words[0]) * log->count);
         }
         if (passage.seen || passage.seen_late || passage.touched) {
+            (void)fprintf(stderr, "census: %s: %s, answer %u\n", log->first.call,
+                          nth_reason_name(log->first.reason), passage.touched_at);
             census_break("the battery reports without damage");
         }
         if (census_world.broken != NULL || control->words == NULL) {

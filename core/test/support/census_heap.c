@@ -145,6 +145,7 @@ static struct rig_outcome call(const struct rig_args *args)
     if (outcome.reports > 0 && !log->reported) {
         log->reported = TRUE;
         log->reported_at = log->count;
+        log->first = *rig_report_last();
     }
     log_add(((uint64_t)outcome.value * 31u + outcome.last_error) * 31u + outcome.raised);
     if (outcome.raised) {

@@ -14,6 +14,7 @@ struct census_log {
     unsigned count;
     unsigned reported_at; /* entry of the first report */
     BOOLEAN reported;
+    struct nth_report first;
     uint64_t words[CENSUS_LOG_MAX];
 };
 

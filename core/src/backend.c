@@ -120,6 +120,14 @@ static uint64_t decommit_to(const struct span *span, bool at_border)
     return page / NTH_PAGE_BYTES;
 }
 
+/* The map of committed pages agrees that all of [first, last) are. */
+static bool pages_committed(const struct nth_region *region, uint64_t first, uint64_t last,
+                            bool *damaged)
+{
+    return nth_page_committed(region, first, damaged) &&
+           nth_page_run(region, first, damaged) >= last && !*damaged;
+}
+
 /* What of the merged span goes back to the system, by the heap's thresholds. */
 static enum nth_status plan_decommit(struct nth_heap *heap, struct span *span)
 {
@@ -156,6 +164,7 @@ static enum nth_status plan_decommit(struct nth_heap *heap, struct span *span)
     if (from < to) {
         span->page_first = from;
         span->page_end = to;
+        damaged = damaged || !pages_committed(span->region, from, to, &damaged);
     }
     if (damaged) {
         nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
@@ -563,6 +572,12 @@ static enum nth_status sink_island(struct nth_heap *heap, const struct nth_block
         return status;
     }
     status = nth_freelist_check(heap, block);
+    if (status == NTH_OK &&
+        !pages_committed(block->region, before / NTH_PAGE_BYTES,
+                         (end + NTH_BORDER_BYTES) / NTH_PAGE_BYTES, &damaged)) {
+        nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
+        status = NTH_CORRUPT;
+    }
     if (status != NTH_OK) {
         return status;
     }

@@ -128,14 +128,29 @@ enum nth_status nth_block_next(struct nth_heap *heap, struct nth_region *region,
     return NTH_CORRUPT;
 }
 
+/* A call stays mostly in one segment: what was looked up last is tried first. */
+static struct nth_region *segment_of(const struct nth_heap *heap, uint64_t address)
+{
+    struct nth_call *call = nth_self.call;
+    struct nth_region *known = call->region;
+    if (NTH_LIKELY(known != NULL && address - known->base < known->bytes)) {
+        return known;
+    }
+    struct nth_region *found =
+        address > UINTPTR_MAX ? NULL : nth_region_of((void *)(uintptr_t)address);
+    if (found == NULL || nth_region_heap(found) != heap || !nth_region_is(found, NTH_SEGMENT)) {
+        return NULL;
+    }
+    call->region = found;
+    return found;
+}
+
 enum nth_status nth_reference_resolve(struct nth_heap *heap, uint64_t reference,
                                       struct nth_region **region, uint64_t *offset)
 {
     const uint64_t address = nth_place_address(reference);
-    struct nth_region *found =
-        address > UINTPTR_MAX ? NULL : nth_region_of((void *)(uintptr_t)address);
-    if (found == NULL || nth_region_heap(found) != heap ||
-        !nth_tag_reaches(found, address - found->base)) {
+    struct nth_region *found = segment_of(heap, address);
+    if (found == NULL || !nth_tag_reaches(found, address - found->base)) {
         return NTH_CORRUPT;
     }
     *region = found;

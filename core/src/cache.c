@@ -18,6 +18,29 @@ struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx)
     return (struct nth_cache *)(uintptr_t)value;
 }
 
+static uint64_t owner_pad(const struct nth_heap *heap, const struct nth_cache *cache)
+{
+    return nth_word_pad(&heap->config.key, nth_place_of((uint64_t)(uintptr_t)&cache->owner));
+}
+
+static void owner_put(const struct nth_heap *heap, struct nth_cache *cache,
+                      const struct nth_thread *thread)
+{
+    const uint64_t value = (uint64_t)(uintptr_t)thread & NTH_WORD_MASK;
+    nth_store_release(&cache->owner, nth_word_seal(value, owner_pad(heap, cache)));
+}
+
+/* Only compared, never followed. */
+static bool owner_get(const struct nth_heap *heap, const struct nth_cache *cache,
+                      const void **thread)
+{
+    uint64_t value = 0;
+    const bool whole =
+        nth_word_open(nth_load_acquire(&cache->owner), owner_pad(heap, cache), &value);
+    *thread = (const void *)(uintptr_t)value;
+    return whole;
+}
+
 static struct nth_cache *cache_make(struct nth_heap *heap)
 {
     const uint64_t idx = heap->state.cache_count;
@@ -35,6 +58,7 @@ static struct nth_cache *cache_make(struct nth_heap *heap)
     for (uint32_t bucket = 0; bucket < NTH_BUCKET_COUNT; bucket++) {
         nth_cache_count_put(cache, bucket, 0, heap->config.key.first);
     }
+    owner_put(heap, cache, NULL);
     nth_process_lock(); /* a thread that exits reads this list */
     nth_heap_put(heap, &heap->caches[idx], (uint64_t)(uintptr_t)cache);
     nth_process_unlock();
@@ -53,7 +77,11 @@ struct nth_cache *nth_cache_own(struct nth_heap *heap)
         if (cache == NULL) {
             return NULL;
         }
-        struct nth_thread *owner = nth_load_acquire(&cache->owner);
+        const void *owner = NULL;
+        if (!owner_get(heap, cache, &owner)) {
+            nth_note(NTH_CORRUPT_CACHE, NULL, "cache.owner");
+            return NULL;
+        }
         if (owner == &nth_self) {
             return cache;
         }
@@ -61,7 +89,7 @@ struct nth_cache *nth_cache_own(struct nth_heap *heap)
     }
     orphan = orphan != NULL ? orphan : cache_make(heap);
     if (orphan != NULL) {
-        nth_store_release(&orphan->owner, &nth_self);
+        owner_put(heap, orphan, &nth_self);
     }
     return orphan;
 }
@@ -71,8 +99,9 @@ static void let_go(struct nth_heap *heap, const struct nth_thread *thread, bool 
 {
     for (uint64_t idx = 0; idx < NTH_CACHE_MAX_COUNT && heap->caches[idx] != 0; idx++) {
         struct nth_cache *cache = nth_cache_at(heap, idx);
-        if (cache != NULL && (nth_load_acquire(&cache->owner) == thread) != all_but) {
-            nth_store_release(&cache->owner, NULL);
+        const void *owner = NULL;
+        if (cache != NULL && owner_get(heap, cache, &owner) && (owner == thread) != all_but) {
+            owner_put(heap, cache, NULL);
         }
     }
 }

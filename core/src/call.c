@@ -42,6 +42,7 @@ static struct nth_heap *call_begin(struct nth_call *call, const char *name, HAND
     call->noted = 0;
     call->thrown = 0;
     call->whole = 0;
+    call->region = NULL;
     nth_self.call = call;
     if (slot != NULL && !nth_visit(slot, handle)) {
         slot = NULL; /* destroyed just now */

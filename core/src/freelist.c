@@ -7,7 +7,7 @@
 #include "report.h"
 
 /* Blocks looked at in a list whose members may be too small, before larger lists are tried. */
-#define TRIES_MAX 8u
+#define TRIES_MAX 2u
 
 static enum nth_status broken(enum nth_reason reason, const struct nth_block *block,
                               const char *field)

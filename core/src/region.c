@@ -400,6 +400,7 @@ enum nth_status nth_segment_add(struct nth_heap *heap, uint64_t bytes, struct nt
 void nth_segment_remove(struct nth_heap *heap, struct nth_region *region)
 {
     nth_heap_put(heap, directory_word(heap, nth_region_number(region)), 0);
+    nth_self.call->region = NULL;
     heap->state.committed_bytes -= region->committed_pages * NTH_PAGE_BYTES;
     heap->state.reserved_bytes -= region->bytes;
     nth_process_lock();

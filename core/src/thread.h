@@ -25,6 +25,7 @@ struct nth_call {
     HANDLE handle;         /* as the caller gave it */
     struct nth_slot *slot;
     void *inside;          /* what this thread worked in before */
+    struct nth_region *region; /* segment last looked up and found whole in this call */
     unsigned whole;        /* the heap's totals were whole, and are sealed again on the way out */
     unsigned locked;       /* the heap's lock is to be released on the way out */
     unsigned gated;        /* the heap's gate is to be opened on the way out */

@@ -13,8 +13,8 @@
 
 #define NAME_MAX_COUNT 64u
 #define CASE_MAX 400000u
-#define WHOLE_BYTES 256u   /* fields up to this size are flipped bit by bit */
-#define SAMPLE_COUNT 1200u /* of larger ones, so many bits */
+#define WHOLE_BYTES 160u   /* fields up to this size are flipped bit by bit */
+#define SAMPLE_COUNT 500u /* of larger ones, so many bits */
 #define USED_WORDS 12u     /* of an array that begins all zero: words in use, whole */
 
 /* The slow sanitizers look at every so-many-th bit. */

@@ -65,6 +65,14 @@ static HANDLE make_front(void)
     return census_world.heap;
 }
 
+/* Nothing in magazines, chunks with free slots on their lists. */
+static HANDLE make_front_compacted(void)
+{
+    (void)make_front();
+    (void)HeapCompact(census_world.heap, 0);
+    return census_world.heap;
+}
+
 static HANDLE make_large(void)
 {
     census_world.heap = HeapCreate(0, 0, 0);
@@ -150,6 +158,7 @@ static const struct {
     {"fresh", make_fresh},
     {"fragmented", make_fragmented},
     {"front end", make_front},
+    {"front end, compacted", make_front_compacted},
     {"large blocks", make_large},
     {"segments", make_segments},
     {"fixed", make_fixed},

@@ -7,6 +7,7 @@
 #include "api.h"
 #include "flags.h"
 #include "lock.h"
+#include "map.h"
 #include "page.h"
 #include "probe.h"
 #include "report.h"
@@ -187,11 +188,19 @@ static NTSTATUS destroy(const char *name, HANDLE handle)
     struct nth_slot *slot = call.slot;
     nth_gate_close(slot);
     nth_process_lock();
-    nth_slot_remove(slot); /* from here on the handle is bad */
+    nth_slot_remove(slot); /* from here on the handle is bad, and cannot be found */
+    if (nth_region_front_holds(slot->first)) {
+        nth_map_remove(nth_region_place(slot->first, 0), (size_t)slot->first->bytes);
+    }
     nth_process_unlock();
-    nth_call_finish(&call);
+    nth_call_unlock_all(&call);
     nth_visitors_wait(slot);
+    const unsigned noted = call.noted;
+    call.heap = NULL; /* nothing that a fault could damage */
     nth_heap_discard(slot);
+    nth_release_loose(false);
+    call.noted = noted; /* what the taking apart met is no news */
+    nth_call_finish(&call);
     if (call.noted) {
         nth_report_deliver(&call.report, 1);
     }
@@ -216,6 +225,7 @@ BOOL HeapDestroy(HANDLE hHeap)
 static HANDLE process_heap(void)
 {
     struct nth_create wish = {.flags = HEAP_GROWABLE};
+    struct nth_call call = {.outer = nth_self.call, .name = "GetProcessHeap"};
     HANDLE heap = NULL;
     if (nth_process_start() != NTH_OK) {
         return NULL;
@@ -224,12 +234,14 @@ static HANDLE process_heap(void)
     if (heap == NULL) {
         settle_parameters(&wish, NULL);
         settle_sizes(&wish);
+        nth_self.call = &call;
         nth_process_lock();
         heap = nth_load_relaxed(&nth_process.process_heap);
         if (heap == NULL && nth_heap_create_locked(&wish, &heap) == NTH_OK) {
             nth_store_release(&nth_process.process_heap, heap);
         }
         nth_process_unlock();
+        nth_self.call = call.outer;
     }
     return heap;
 }

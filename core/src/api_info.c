@@ -26,6 +26,16 @@ static BOOL answer(NTSTATUS status)
     return NT_SUCCESS(status);
 }
 
+/* The heap of a list was destroyed since the list was made: that is no news. */
+static bool gone_since(struct nth_call *call)
+{
+    const bool gone = nth_api_refusal(call) == NTH_ABSENT;
+    if (gone) {
+        call->noted = 0;
+    }
+    return gone;
+}
+
 /* ---- lock ---- */
 
 static NTSTATUS lock_heap(const char *name, HANDLE handle)
@@ -123,9 +133,17 @@ BOOL HeapValidate(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
     return validate("HeapValidate", hHeap, dwFlags, lpMem);
 }
 
-static NTSTATUS validate_one(PVOID heap, PVOID sound)
+static NTSTATUS validate_one(PVOID handle, PVOID sound)
 {
-    if (!validate("RtlValidateProcessHeaps", heap, 0, NULL)) {
+    struct nth_call call;
+    struct nth_heap *heap = nth_call_begin(&call, "RtlValidateProcessHeaps", handle, 0);
+    bool whole = heap == NULL && gone_since(&call);
+    if (heap != NULL) {
+        nth_call_gate(&call);
+        whole = nth_validate_heap(heap) == NTH_OK;
+    }
+    nth_call_end_mild(&call);
+    if (!whole) {
         *(BOOLEAN *)sound = FALSE;
     }
     return STATUS_SUCCESS;
@@ -398,10 +416,18 @@ static NTSTATUS set_compatibility(struct nth_heap *heap, const void *information
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS optimize(PVOID handle, PVOID name)
+static NTSTATUS optimize_one(PVOID handle, PVOID name)
 {
-    SIZE_T largest = 0;
-    return compact(name, handle, 0, &largest);
+    struct nth_call call;
+    struct nth_heap *heap = nth_call_begin(&call, name, handle, 0);
+    enum nth_status status = NTH_OK;
+    if (heap != NULL) {
+        status = nth_op_compact(heap);
+    } else if (!gone_since(&call)) {
+        status = nth_api_refusal(&call);
+    }
+    nth_call_end(&call);
+    return nth_api_status(status);
 }
 
 static NTSTATUS set_optimize(const char *name, HANDLE handle, const void *information,
@@ -418,8 +444,11 @@ static NTSTATUS set_optimize(const char *name, HANDLE handle, const void *inform
     if (wish.Version != HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION) {
         return STATUS_INVALID_PARAMETER;
     }
-    return handle != NULL ? optimize(handle, (PVOID)(uintptr_t)name)
-                          : nth_api_each_heap(optimize, (PVOID)(uintptr_t)name);
+    if (handle == NULL) {
+        return nth_api_each_heap(optimize_one, (PVOID)(uintptr_t)name);
+    }
+    SIZE_T largest = 0;
+    return compact(name, handle, 0, &largest);
 }
 
 static NTSTATUS set(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,

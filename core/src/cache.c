@@ -62,6 +62,7 @@ static struct nth_cache *cache_make(struct nth_heap *heap)
     nth_process_lock(); /* a thread that exits reads this list */
     nth_heap_put(heap, &heap->caches[idx], (uint64_t)(uintptr_t)cache);
     nth_process_unlock();
+    nth_settle(place);
     heap->state.cache_count = idx + 1;
     return cache;
 }
@@ -128,6 +129,7 @@ void nth_cache_drop_all(struct nth_heap *heap)
     for (uint64_t idx = 0; idx < NTH_CACHE_MAX_COUNT; idx++) {
         struct nth_cache *cache = nth_cache_at(heap, idx);
         if (cache != NULL) {
+            nth_heap_put(heap, &heap->caches[idx], 0); /* should a fault make us come again */
             nth_release(NTH_SITE(RELEASE, "front.cache"), cache, NTH_CACHE_BYTES, NTH_CACHE_BYTES);
         }
     }

@@ -8,6 +8,7 @@
 
 #include "flags.h"
 #include "lock.h"
+#include "page.h"
 #include "report.h"
 #include "seh.h"
 
@@ -32,11 +33,12 @@ static bool reentered(const struct nth_call *call, const struct nth_heap *heap)
 static struct nth_heap *call_begin(struct nth_call *call, const char *name, HANDLE handle,
                                    uint64_t flags)
 {
-    struct nth_slot *slot = nth_heap_find(handle);
+    struct nth_slot *slot = nth_visit(handle);
     call->outer = nth_self.call;
     call->heap = NULL;
     call->name = name;
     call->handle = handle;
+    call->entered = 0;
     call->locked = 0;
     call->gated = 0;
     call->noted = 0;
@@ -44,9 +46,6 @@ static struct nth_heap *call_begin(struct nth_call *call, const char *name, HAND
     call->whole = 0;
     call->region = NULL;
     nth_self.call = call;
-    if (slot != NULL && !nth_visit(slot, handle)) {
-        slot = NULL; /* destroyed just now */
-    }
     call->slot = slot;
     if (slot == NULL) {
         nth_note_handle(handle);
@@ -70,6 +69,7 @@ static struct nth_heap *call_begin(struct nth_call *call, const char *name, HAND
         }
     }
     call->inside = nth_gate_enter(slot->heap);
+    call->entered = 1;
     nth_visit_end();
     call->heap = slot->heap;
     if (slot->damaged) {
@@ -83,15 +83,17 @@ static struct nth_heap *call_begin(struct nth_call *call, const char *name, HAND
     return call->whole ? slot->heap : NULL;
 }
 
+void nth_call_unlock_all(struct nth_call *call)
+{
+    for (uint32_t depth = call->locked ? call->slot->depth : 0; depth > 0; depth--) {
+        nth_lock_release(call->slot);
+    }
+    call->locked = 0;
+}
+
 void nth_call_finish(struct nth_call *call)
 {
     nth_gate_leave(call->inside);
-    while (call->locked && call->slot->depth > 1) {
-        nth_lock_release(call->slot);
-    }
-    if (call->locked) {
-        nth_lock_release(call->slot);
-    }
     nth_self.call = call->outer;
 }
 
@@ -118,7 +120,7 @@ struct nth_heap *nth_call_begin(struct nth_call *call, const char *name, HANDLE 
 
 static void unlock(struct nth_call *call)
 {
-    if (call->heap != NULL) {
+    if (call->entered) {
         nth_gate_leave(call->inside);
     }
     if (call->gated) {
@@ -156,6 +158,12 @@ void nth_call_end_mild(struct nth_call *call)
 
 void nth_call_unwind(struct nth_call *outer)
 {
+    if (nth_self.call != outer && nth_self.holds_process) {
+        nth_process_unlock();
+    }
+    if (nth_self.call != outer) {
+        nth_loose_abandon();
+    }
     while (nth_self.call != outer && nth_self.call != NULL) {
         struct nth_call *call = nth_self.call;
         if (call->heap != NULL) {

@@ -14,8 +14,10 @@ struct nth_heap *nth_call_begin(struct nth_call *call, const char *name, HANDLE 
                                 uint64_t flags);
 
 /* Begin the call that destroys the heap: a damaged heap is allowed, a corrupt one too. NULL only when
- * the handle is refused. nth_call_finish ends it when the heap is to go, instead of nth_call_end. */
+ * the handle is refused. When the heap is to go, nth_call_unlock_all gives up all of the caller's
+ * locks on it, and nth_call_finish ends the call instead of nth_call_end. */
 struct nth_heap *nth_call_begin_last(struct nth_call *call, const char *name, HANDLE handle);
+void nth_call_unlock_all(struct nth_call *call);
 void nth_call_finish(struct nth_call *call);
 
 /* Keep the other threads' front-end calls out too, until the call ends. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Critical sections: recursive locks in the caller's memory, on a lock from the seam's table. Calls
- * the seam, probe, seh. */
+ * Critical sections: recursive locks in the caller's memory, on a lock from the seam's table. Making
+ * and dropping one counts as work inside, which fork waits for. Calls the seam, lock, probe, seh. */
 #include <ntheap/heap.h>
 #include <ntheap/seh.h>
 
+#include "lock.h"
 #include "probe.h"
-#include "process.h"
 
 #define FREE_COUNT (-1) /* LockCount of a section nobody owns */
 
@@ -47,8 +47,14 @@ void InitializeCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
         return;
     }
     *lpCriticalSection = (RTL_CRITICAL_SECTION){.LockCount = FREE_COUNT};
-    if (nth_process_start() != NTH_OK ||
-        nth_process.locks->create(nth_process.locks->self, &lock) != NTH_SEAM_OK) {
+    if (nth_process_start() == NTH_OK) {
+        void *outer = nth_gate_enter(&nth_process);
+        if (nth_process.locks->create(nth_process.locks->self, &lock) != NTH_SEAM_OK) {
+            lock = NULL;
+        }
+        nth_gate_leave(outer);
+    }
+    if (lock == NULL) {
         RaiseException(STATUS_NO_MEMORY, 0, 0, NULL);
         return;
     }
@@ -105,7 +111,27 @@ void DeleteCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
         return;
     }
     if (lpCriticalSection->LockSemaphore != NULL) {
+        void *outer = nth_gate_enter(&nth_process);
         nth_process.locks->destroy(nth_process.locks->self, lpCriticalSection->LockSemaphore);
         lpCriticalSection->LockSemaphore = NULL;
+        nth_gate_leave(outer);
     }
+}
+
+void nth_section_renew(RTL_CRITICAL_SECTION *section)
+{
+    const struct nth_locks *locks = nth_process.locks;
+    void *fresh = NULL;
+    if (!nth_probe_write(section, sizeof(*section)) || section->LockSemaphore == NULL ||
+        owned(section)) {
+        return;
+    }
+    if (locks->try_acquire(locks->self, section->LockSemaphore)) {
+        locks->release(locks->self, section->LockSemaphore);
+    } else if (locks->create(locks->self, &fresh) == NTH_SEAM_OK) {
+        section->LockSemaphore = fresh;
+    }
+    section->RecursionCount = 0;
+    section->LockCount = FREE_COUNT;
+    section->OwningThread = NULL;
 }

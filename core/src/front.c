@@ -360,15 +360,25 @@ enum nth_status nth_chunk_of(struct nth_heap *heap, const struct nth_block *slot
     return status;
 }
 
-/* Mark a free slot in its chunk; an empty chunk goes back when the class has another one, or
- * `all` are to go. */
-static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block *slot, bool all)
+/* The slot is of a chunk that was read before in this call and is as it was left. */
+static bool slot_is_of(const struct nth_block *slot, const struct nth_chunk *chunk)
 {
-    struct nth_chunk chunk;
+    return slot->slot < chunk->slots && slot->bucket == chunk->bucket &&
+           slot->region == chunk->region && slot->offset == nth_chunk_slot(chunk, slot->slot);
+}
+
+/* Mark a free slot in its chunk; an empty chunk goes back when the class has another one, or `all` are
+ * to go. `*last` is the chunk of the slot before, and becomes this one's. */
+static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block *slot, bool all,
+                                   struct nth_chunk *last)
+{
+    struct nth_chunk chunk = *last;
     struct nth_chunk head;
     uint64_t bits = 0;
     uint64_t first = 0;
-    enum nth_status status = nth_chunk_of(heap, slot, &chunk);
+    enum nth_status status =
+        slot_is_of(slot, last) ? NTH_OK : nth_chunk_of(heap, slot, &chunk);
+    last->slots = 0; /* not to be used again unless all goes well */
     status = status == NTH_OK ? free_word(heap, &chunk, slot->slot, &bits) : status;
     const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
     if (status == NTH_OK && ((bits & bit) != 0 || chunk.free >= chunk.slots)) {
@@ -388,6 +398,7 @@ static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block
         chunk_push(heap, &chunk, first);
     }
     if (chunk.free < chunk.slots) {
+        *last = chunk;
         return NTH_OK;
     }
     uint64_t next = 0;
@@ -492,6 +503,7 @@ static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *c
                                       uint32_t bucket, uint32_t keep, bool all)
 {
     uint32_t count = 0;
+    struct nth_chunk last = {.slots = 0};
     enum nth_status status = magazine_count(heap, cache, bucket, &count);
     while (status == NTH_OK && count > keep) {
         struct nth_block slot;
@@ -499,8 +511,35 @@ static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *c
         if (status == NTH_OK) {
             count--;
             nth_cache_count_put(cache, bucket, count, heap->config.key.first);
-            status = slot_return(heap, &slot, all);
+            status = slot_return(heap, &slot, all, &last);
         }
+    }
+    return status;
+}
+
+/* Move up to `most` slots of one free word into a magazine. Slots are looked at when they are taken
+ * from the magazine: here only the words that name them are. */
+static enum nth_status word_draw(struct nth_heap *heap, struct nth_cache *cache,
+                                 struct nth_chunk *chunk, uint32_t word, uint32_t *count,
+                                 uint32_t most)
+{
+    const uint32_t first = word * SLOTS_PER_WORD;
+    uint64_t bits = 0;
+    enum nth_status status = free_word(heap, chunk, first, &bits);
+    const uint64_t before = bits;
+    while (status == NTH_OK && bits != 0 && *count < most && chunk->free > 0) {
+        const uint32_t slot = first + (uint32_t)__builtin_ctzll(bits);
+        if (slot >= chunk->slots) {
+            status = broken(chunk->region, chunk->offset, "chunk.free");
+            break;
+        }
+        magazine_push(heap, cache, chunk->bucket, (*count)++,
+                      nth_block_reference(chunk->region, nth_chunk_slot(chunk, slot)));
+        bits &= bits - 1;
+        chunk->free--;
+    }
+    if (bits != before) {
+        nth_inband_put(heap, chunk->region, free_word_offset(chunk, first), bits);
     }
     return status;
 }
@@ -510,23 +549,28 @@ static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *
                                        uint32_t bucket)
 {
     const uint32_t want = nth_bucket_magazine(bucket) / 2u;
+    const uint32_t words = nth_bucket_words(bucket);
     uint32_t count = 0;
     uint64_t first = 0;
     enum nth_status status = magazine_count(heap, cache, bucket, &count);
     while (status == NTH_OK && count < want) {
         struct nth_chunk chunk;
-        uint64_t offset = 0;
         status = chunk_head(heap, bucket, &first, &chunk);
+        status = status == NTH_OK && first != 0 ? chunk_list_check(heap, &chunk) : status;
         if (status != NTH_OK || first == 0) {
             break;
         }
-        do {
-            status = slot_draw(heap, &chunk, &offset);
-            if (status == NTH_OK) {
-                magazine_push(heap, cache, bucket, count++,
-                              nth_block_reference(chunk.region, offset));
-            }
-        } while (status == NTH_OK && count < want && chunk.free > 0);
+        const uint32_t before = chunk.free;
+        for (uint32_t word = 0; status == NTH_OK && word < words && count < want; word++) {
+            status = word_draw(heap, cache, &chunk, word, &count, want);
+        }
+        if (chunk.free == 0) {
+            chunk_unlink(heap, &chunk);
+        }
+        chunk_info_put(heap, &chunk);
+        if (status == NTH_OK && chunk.free == before) {
+            status = broken(chunk.region, chunk.offset, "chunk.free");
+        }
     }
     return status;
 }
@@ -541,13 +585,15 @@ static void slot_hand_out(const struct nth_heap *heap, struct nth_block *slot, u
 void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
 {
     const uint64_t handle = heap->config.handle;
+    struct nth_slot *slot = nth_heap_slot(heap);
     struct nth_hot *hot = &nth_self.hot[(handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
     const uint64_t generation = nth_load_acquire(&nth_process.generation);
-    if (cache != NULL && (hot->cache != cache || hot->generation != generation)) {
+    if (cache != NULL && slot->caller_lock == NULL && /* which closes no gate when it is taken */
+        (hot->cache != cache || hot->generation != generation)) {
         *hot = (struct nth_hot){
             .handle = (HANDLE)(uintptr_t)handle,
             .heap = heap,
-            .slot = nth_heap_slot(heap),
+            .slot = slot,
             .cache = cache,
             .key = heap->config.key,
             .flags = heap->config.flags,
@@ -609,7 +655,8 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
     block->slack = 0;
     nth_block_write(heap, block);
     if (cache == NULL) {
-        return slot_return(heap, block, false);
+        struct nth_chunk last = {.slots = 0};
+        return slot_return(heap, block, false, &last);
     }
     magazine_push(heap, cache, bucket, count, nth_block_reference(block->region, block->offset));
     return NTH_OK;

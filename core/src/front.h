@@ -85,10 +85,13 @@ static inline struct nth_hot *nth_hot_find(HANDLE handle)
 {
     struct nth_hot *hot =
         &nth_self.hot[((uintptr_t)handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
-    return NTH_LIKELY(hot->handle == handle && hot->cache != NULL &&
-                      hot->generation == nth_load_acquire(&nth_process.generation))
-               ? hot
-               : NULL;
+    return NTH_LIKELY(hot->handle == handle && hot->cache != NULL) ? hot : NULL;
+}
+
+/* The shortcut still leads to the heap: asked inside the gate, where no heap goes away. */
+static inline bool nth_hot_holds(const struct nth_hot *hot)
+{
+    return NTH_LIKELY(hot->generation == nth_load_acquire(&nth_process.generation));
 }
 
 /* Without the lock; NULL or false when the locked way has to be gone. `cache` is this thread's. */

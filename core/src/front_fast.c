@@ -36,11 +36,13 @@ NTH_NOINLINE static const struct nth_seen *look_up(struct nth_hot *hot, struct n
                                                    uint64_t address)
 {
     const struct nth_region *region = nth_region_of((void *)(uintptr_t)address);
+    uint64_t tag_bytes = 0;
     if (region == NULL || nth_region_heap(region) != hot->heap ||
-        !nth_tag_reaches(region, address - region->base)) {
+        !nth_region_reach(region, &tag_bytes) ||
+        (address - region->base) / NTH_WINDOW_BYTES >= tag_bytes) {
         return NULL;
     }
-    const uint64_t reach = region->tag_bytes * NTH_WINDOW_BYTES;
+    const uint64_t reach = tag_bytes * NTH_WINDOW_BYTES;
     *seen = (struct nth_seen){.base = region->base,
                               .bytes = reach < region->bytes ? reach : region->bytes,
                               .tags = (uint8_t *)(uintptr_t)region->tags};
@@ -110,7 +112,7 @@ void *nth_front_fast_take(struct nth_hot *hot, uint64_t bytes)
     if (NTH_UNLIKELY(!nth_gate_try(hot->slot))) {
         return NULL;
     }
-    void *user = take(hot, bytes, bucket);
+    void *user = nth_hot_holds(hot) ? take(hot, bytes, bucket) : NULL;
     if (user != NULL) {
         nth_block_hand_out(user, bytes);
     }
@@ -162,7 +164,7 @@ bool nth_front_fast_give(struct nth_hot *hot, void *user)
     if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0 || !nth_gate_try(hot->slot))) {
         return false;
     }
-    const bool given = give(hot, address);
+    const bool given = nth_hot_holds(hot) && give(hot, address);
     nth_gate_leave(NULL);
     return given;
 }

@@ -182,7 +182,7 @@ static void heap_fill(struct nth_heap *heap, struct nth_region *region)
     heap->state.reserved_bytes = region->bytes;
     region->heap = (uint64_t)(uintptr_t)heap;
     region->kind |= (uint64_t)((const struct nth_slot *)(uintptr_t)heap->config.slot)->idx << 32;
-    nth_region_seal(region);
+    nth_region_seal_front(region);
     nth_poison(nth_region_place(region, 0), (size_t)heap->state.committed_bytes);
     nth_backend_found(heap, region, heap->state.committed_bytes);
     mirror_write(heap);
@@ -208,22 +208,26 @@ enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *ha
     if (slot == NULL) {
         return NTH_NO_MEMORY;
     }
-    if (lock_make(wish, slot) != NTH_OK) {
-        nth_slot_give(slot);
-        return NTH_NO_MEMORY;
-    }
+    nth_slot_give(slot); /* there is one; it is taken when nothing can go wrong any more */
     enum nth_status status = nth_segment_make(&plan, &region, &extra, &directory);
     if (status == NTH_OK) {
         status = nth_map_enter(nth_region_place(region, 0), (size_t)region->bytes, region);
+        if (status == NTH_OK) {
+            status = lock_make(wish, slot);
+            if (status != NTH_OK) {
+                nth_map_remove(nth_region_place(region, 0), (size_t)region->bytes);
+            }
+        }
         if (status != NTH_OK) {
-            nth_segment_drop(region, 0);
+            nth_segment_drop(region);
         }
     }
     if (status != NTH_OK) {
-        lock_drop(slot);
         nth_slot_give(slot);
         return status;
     }
+    NTH_ASSERT(nth_slot_take() == slot);
+    nth_settle((void *)(uintptr_t)region->hold_base);
     struct nth_heap *heap = extra;
     config_fill(heap, wish, region, directory, slot);
     heap_fill(heap, region);
@@ -263,11 +267,14 @@ enum nth_status nth_heap_create(const struct nth_create *wish, HANDLE *handle)
     enum nth_status status = nth_process_start();
     status = status == NTH_OK ? first_pages(wish) : status;
     if (status == NTH_OK) {
-        void *outer = nth_gate_enter(&nth_process);
+        struct nth_call *call = nth_self.call; /* which is left properly should a fault come */
+        call->inside = nth_gate_enter(&nth_process);
+        call->entered = 1;
         nth_process_lock();
         status = nth_heap_create_locked(wish, handle);
         nth_process_unlock();
-        nth_gate_leave(outer);
+        call->entered = 0;
+        nth_gate_leave(call->inside);
     }
     return status;
 }
@@ -281,7 +288,7 @@ static void drop_region(struct nth_region *region)
     nth_process_lock();
     nth_map_remove(nth_region_place(region, 0), (size_t)region->bytes);
     nth_process_unlock();
-    nth_segment_drop(region, 0);
+    nth_segment_drop(region);
 }
 
 static void drop_listed(struct nth_heap *heap)
@@ -334,27 +341,28 @@ static bool lists_whole(struct nth_heap *heap)
     return true;
 }
 
+/* Should a fault come in between, the slot stays as it is and reset comes here again, by the map. The
+ * memory that holds the heap itself goes last, when nothing refers to it any more. */
 void nth_heap_discard(struct nth_slot *slot)
 {
     struct nth_heap *heap = slot->heap;
+    struct nth_region *first = slot->first;
     const bool whole = !slot->damaged && lists_whole(heap); /* a half-made change is not whole */
-    const uint64_t tail = whole ? heap->state.directory_pages * NTH_PAGE_BYTES : 0;
+    slot->damaged = true;
     nth_cache_drop_all(heap);
     if (whole) {
         drop_listed(heap);
     } else {
         drop_mapped(slot);
     }
-    nth_process_lock();
-    if (nth_region_front_holds(slot->first)) {
-        nth_map_remove(nth_region_place(slot->first, 0), (size_t)slot->first->bytes);
-    }
-    nth_process_unlock();
-    if (nth_region_holds(slot->first)) {
-        nth_segment_drop(slot->first, tail);
-    }
     lock_drop(slot);
     nth_process_lock();
+    if (nth_region_front_holds(first)) {
+        nth_map_remove(nth_region_place(first, 0), (size_t)first->bytes);
+    }
     nth_slot_give(slot);
     nth_process_unlock();
+    if (nth_region_holds(first)) {
+        nth_segment_drop(first);
+    }
 }

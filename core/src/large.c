@@ -149,7 +149,8 @@ static enum nth_status large_make(struct nth_heap *heap, uint64_t pages, struct 
     region->hold_base = (uint64_t)(uintptr_t)hold;
     region->hold_bytes = bytes;
     region->hold_committed_bytes = NTH_PAGE_BYTES;
-    nth_region_seal(region);
+    nth_region_reach_put(region, 0);
+    nth_region_seal_front(region);
     nth_process_lock();
     const enum nth_status status = nth_map_enter(hold, bytes, region);
     nth_process_unlock();
@@ -157,6 +158,7 @@ static enum nth_status large_make(struct nth_heap *heap, uint64_t pages, struct 
         nth_release(NTH_SITE(RELEASE, "large.undo.map"), hold, bytes, NTH_PAGE_BYTES);
         return status;
     }
+    nth_settle(hold);
     *made = region;
     return NTH_OK;
 }
@@ -277,10 +279,12 @@ static enum nth_status large_move(struct nth_heap *heap, struct nth_region *regi
         nth_large_drop(fresh);
         return NTH_NO_MEMORY;
     }
+    fresh->committed_pages = pages - kept; /* until the others have moved */
+    nth_region_seal(fresh);
     if (nth_remap(NTH_SITE(REMAP, "large.move"), nth_region_place(region, 0),
                   (size_t)kept * NTH_PAGE_BYTES, nth_region_place(fresh, 0)) != NTH_OK) {
-        if (nth_decommit(NTH_SITE(DECOMMIT, "large.move.undo"), more, more_bytes) != NTH_OK) {
-            fresh->committed_pages = pages - kept; /* goes with the reservation */
+        if (nth_decommit(NTH_SITE(DECOMMIT, "large.move.undo"), more, more_bytes) == NTH_OK) {
+            fresh->committed_pages = 0; /* else they go with the reservation */
         }
         nth_large_drop(fresh);
         return NTH_NO_MEMORY;

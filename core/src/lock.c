@@ -20,6 +20,7 @@ _Thread_local struct nth_thread nth_self;
 bool nth_gate_fenced = true;
 
 static pthread_mutex_t threads_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER; /* one fork at a time */
 static struct nth_thread *threads_first;
 static pthread_key_t threads_key;
 static bool threads_key_made;
@@ -94,18 +95,26 @@ static void barrier_everywhere(void)
     }
 }
 
-/* Wait until no other thread is inside `heap`; NULL: inside any. */
+/* Wait until no other thread is inside `heap`. */
 static void wait_outside(const void *heap)
 {
     for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
-        for (;;) {
-            const void *inside = nth_load_acquire(&other->inside);
-            if (other == &nth_self || inside == NULL || (heap != NULL && inside != heap)) {
-                break;
-            }
+        while (other != &nth_self && nth_load_acquire(&other->inside) == heap) {
             nth_process.locks->pause(nth_process.locks->self);
         }
     }
+}
+
+/* Another thread works in a heap just now. */
+static bool somebody_inside(void)
+{
+    bool found = false;
+    (void)pthread_mutex_lock(&threads_mutex);
+    for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
+        found |= other != &nth_self && nth_load_acquire(&other->inside) != NULL;
+    }
+    (void)pthread_mutex_unlock(&threads_mutex);
+    return found;
 }
 
 /* The handle is gone from the table already, so nobody new can come. */
@@ -114,8 +123,10 @@ void nth_visitors_wait(const struct nth_slot *slot)
     (void)pthread_mutex_lock(&threads_mutex);
     barrier_everywhere();
     for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
-        while (other != &nth_self && nth_load_acquire(&other->visiting) == slot) {
+        const struct nth_slot *visited = nth_load_acquire(&other->visiting);
+        while (other != &nth_self && (visited == slot || visited == NTH_VISIT_LOOKING)) {
             nth_process.locks->pause(nth_process.locks->self);
+            visited = nth_load_acquire(&other->visiting);
         }
     }
     (void)pthread_mutex_unlock(&threads_mutex);
@@ -174,20 +185,43 @@ void nth_lock_release(struct nth_slot *slot)
     }
 }
 
+/* Between taking a lock and signing it a thread is not inside yet, so that a lock nobody signed may be
+ * held all the same. One that cannot be had is replaced: its holder never releases it. */
+/* A lock that cannot be had at once belongs to a thread that is gone, whether or not it had come to
+ * say so; the old object cannot be destroyed then: nobody will ever release it. */
+static void *renewed(void *lock)
+{
+    void *fresh = lock;
+    if (nth_process.locks->try_acquire(nth_process.locks->self, lock)) {
+        nth_process.locks->release(nth_process.locks->self, lock);
+        return lock;
+    }
+    return nth_process.locks->create(nth_process.locks->self, &fresh) == NTH_SEAM_OK ? fresh : lock;
+}
+
+static void section_renew(RTL_CRITICAL_SECTION *section)
+{
+    if (section->OwningThread != (HANDLE)&nth_self) {
+        section->LockSemaphore = renewed(section->LockSemaphore);
+        section->OwningThread = NULL;
+        section->RecursionCount = 0;
+        section->LockCount = -1;
+    }
+}
+
 void nth_lock_renew(struct nth_slot *slot)
 {
-    struct nth_thread *owner = nth_load_relaxed(&slot->owner);
-    if (owner == &nth_self || slot->lock == NULL) {
+    if (nth_lock_owned(slot)) {
         return;
     }
-    void *fresh = NULL;
-    if (owner != NULL &&
-        nth_process.locks->create(nth_process.locks->self, &fresh) == NTH_SEAM_OK) {
-        slot->lock = fresh; /* the old one cannot be destroyed: its owner never releases it */
+    if (slot->caller_lock != NULL) {
+        section_renew(slot->caller_lock);
+    } else if (slot->lock != NULL) {
+        slot->lock = renewed(slot->lock);
     }
     slot->depth = 0;
     nth_store_relaxed(&slot->owner, NULL);
-    nth_store_relaxed(&slot->closed, 0u);
+    nth_store_relaxed(&slot->closed, slot->damaged ? 1u : 0u);
 }
 
 void nth_threads_forget(void)
@@ -199,21 +233,26 @@ void nth_threads_forget(void)
     (void)pthread_mutex_unlock(&threads_mutex);
 }
 
-/* Calls in progress finish first; nobody waits for a HeapLock. */
+/* Calls in progress finish first; nobody waits for a HeapLock. The list of threads is let go between
+ * looks: a call in progress may want it to close its gate. */
 static void fork_prepare(void)
 {
-    (void)pthread_mutex_lock(&threads_mutex);
+    (void)pthread_mutex_lock(&fork_mutex);
     nth_store_seq(&nth_process.forking, 1u);
     barrier_everywhere();
-    wait_outside(NULL);
+    while (somebody_inside()) {
+        nth_process.locks->pause(nth_process.locks->self);
+    }
     nth_process_lock();
+    (void)pthread_mutex_lock(&threads_mutex);
 }
 
-static void fork_parent(void)
+static void fork_over(void)
 {
+    (void)pthread_mutex_unlock(&threads_mutex);
     nth_process_unlock();
     nth_store_release(&nth_process.forking, 0u);
-    (void)pthread_mutex_unlock(&threads_mutex);
+    (void)pthread_mutex_unlock(&fork_mutex);
 }
 
 static void fork_child(void)
@@ -225,9 +264,7 @@ static void fork_child(void)
         nth_lock_renew(nth_slot_at(idx));
     }
     nth_cache_adopt_all();
-    nth_process_unlock();
-    nth_store_release(&nth_process.forking, 0u);
-    (void)pthread_mutex_unlock(&threads_mutex);
+    fork_over();
 }
 
 void nth_threads_start(void)
@@ -235,5 +272,5 @@ void nth_threads_start(void)
     nth_gate_fenced =
         NTH_FENCES_ONLY || syscall(SYS_membarrier, MEMBARRIER_REGISTER_EXPEDITED, 0, 0) != 0;
     threads_key_made = pthread_key_create(&threads_key, thread_leave) == 0;
-    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+    (void)pthread_atfork(fork_prepare, fork_over, fork_child);
 }

@@ -6,7 +6,7 @@
 #ifndef NTH_LOCK_H
 #define NTH_LOCK_H
 
-#include "process.h"
+#include "heap.h"
 
 /* Take the heap's lock and count; waits. Nothing happens for a heap that does not serialize. */
 void nth_lock_acquire(struct nth_slot *slot);
@@ -55,20 +55,21 @@ static inline bool nth_gate_try(const struct nth_slot *slot)
     return false;
 }
 
-/* Say that this thread is about to take the heap's lock; false when `handle` is not its any more.
- * Destroying waits until nobody is. */
-static inline bool nth_visit(struct nth_slot *slot, HANDLE handle)
+/* A thread looks for the heap of a handle. */
+#define NTH_VISIT_LOOKING ((struct nth_slot *)(uintptr_t)1)
+
+/* The slot of a handle, which cannot go away until nth_visit_end: destroying waits until nobody looks
+ * or is about to take the lock. NULL, and no visit, when there is none. */
+static inline struct nth_slot *nth_visit(HANDLE handle)
 {
     if (NTH_UNLIKELY(nth_self.state == NTH_THREAD_NEW)) {
         nth_thread_join();
     }
-    nth_store_release(&nth_self.visiting, slot);
+    nth_store_release(&nth_self.visiting, NTH_VISIT_LOOKING);
     nth_gate_order();
-    if (NTH_LIKELY(nth_load_seq(&slot->handle) == handle)) {
-        return true;
-    }
-    nth_store_release(&nth_self.visiting, NULL);
-    return false;
+    struct nth_slot *slot = nth_heap_find(handle);
+    nth_store_release(&nth_self.visiting, slot);
+    return slot;
 }
 
 static inline void nth_visit_end(void)
@@ -80,6 +81,9 @@ void nth_visitors_wait(const struct nth_slot *slot);
 
 /* After fork, in the child: a lock whose owner is gone is free. */
 void nth_lock_renew(struct nth_slot *slot);
+
+/* The same for a critical section (critsec.c). */
+void nth_section_renew(RTL_CRITICAL_SECTION *section);
 
 /* Forget every thread's shortcuts to heaps, for nth_process_reset. */
 void nth_threads_forget(void);

@@ -60,7 +60,11 @@ static enum nth_seam_status os_create(void *self, void **lock)
     if (made == NULL) {
         return NTH_SEAM_REFUSED;
     }
-    (void)pthread_mutex_init(&made->mutex, NULL);
+    pthread_mutexattr_t attributes; /* heap calls are short: spin a little before sleeping */
+    (void)pthread_mutexattr_init(&attributes);
+    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    (void)pthread_mutex_init(&made->mutex, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
     *lock = made;
     return NTH_SEAM_OK;
 }

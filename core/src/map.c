@@ -30,6 +30,7 @@ static enum nth_status leaf_make(uint32_t leaf_idx)
         __builtin_memset(place, 0, leaf_bytes());
     }
     nth_store_release(&nth_map.root[leaf_idx], place);
+    nth_settle(place);
     if (leaf_idx >= nth_map.used_max) {
         nth_map.used_max = leaf_idx + 1;
     }

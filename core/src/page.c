@@ -7,6 +7,69 @@
 #include "process.h"
 #include "sanitize.h"
 
+/* Reservations that no heap or table refers to: being made, or refused when they were given back.
+ * When the table is full they are not remembered; the balance tells of them all the same. */
+#define LOOSE_COUNT 64u
+
+static struct loose {
+    NTH_ATOMIC(struct nth_thread *) owner; /* in whose call; NULL: nobody's. Whoever signs owns it. */
+    NTH_ATOMIC(uintptr_t) base;            /* 0: the entry is free */
+    size_t bytes;
+    size_t committed_bytes;
+} loose[LOOSE_COUNT];
+
+static bool loose_is_mine(const struct loose *entry)
+{
+    return nth_load_relaxed(&entry->owner) == &nth_self && nth_load_relaxed(&entry->base) != 0;
+}
+
+static bool loose_sign(struct loose *entry)
+{
+    struct nth_thread *nobody = NULL;
+    return nth_cas(&entry->owner, &nobody, &nth_self);
+}
+
+static struct loose *loose_put(const void *base, size_t bytes, size_t committed_bytes)
+{
+    for (unsigned idx = 0; idx < LOOSE_COUNT; idx++) {
+        struct loose *entry = &loose[idx];
+        if (!loose_sign(entry)) {
+            continue;
+        }
+        if (nth_load_relaxed(&entry->base) == 0) {
+            entry->bytes = bytes;
+            entry->committed_bytes = committed_bytes;
+            nth_store_relaxed(&entry->base, (uintptr_t)base);
+            nth_self.loose_count++;
+            return entry;
+        }
+        nth_store_release(&entry->owner, NULL);
+    }
+    return NULL;
+}
+
+/* Nobody's from now on, or free. */
+static void loose_leave(struct loose *entry, bool done)
+{
+    if (done) {
+        nth_store_relaxed(&entry->base, 0u);
+    }
+    nth_store_release(&entry->owner, NULL);
+    nth_self.loose_count--;
+}
+
+/* This thread's entry that covers `base`, or NULL. */
+static struct loose *loose_around(const void *base)
+{
+    for (unsigned idx = 0; nth_self.loose_count > 0 && idx < LOOSE_COUNT; idx++) {
+        const uintptr_t first = nth_load_relaxed(&loose[idx].base);
+        if (loose_is_mine(&loose[idx]) && (uintptr_t)base - first < loose[idx].bytes) {
+            return &loose[idx];
+        }
+    }
+    return NULL;
+}
+
 extern const struct nth_site __start_nth_sites[];
 extern const struct nth_site __stop_nth_sites[];
 
@@ -50,8 +113,17 @@ enum nth_status nth_reserve(const struct nth_site *site, size_t bytes, void **ba
     }
     nth_add(&nth_process.reserved_bytes, bytes);
     nth_add(&nth_process.reservation_count, (size_t)1);
+    (void)loose_put(place, bytes, 0);
     *base = place;
     return NTH_OK;
+}
+
+void nth_settle(const void *base)
+{
+    struct loose *entry = loose_around(base);
+    if (entry != NULL) {
+        loose_leave(entry, true);
+    }
 }
 
 enum nth_status nth_commit(const struct nth_site *site, void *base, size_t bytes, bool executable)
@@ -63,6 +135,10 @@ enum nth_status nth_commit(const struct nth_site *site, void *base, size_t bytes
         return NTH_NO_MEMORY;
     }
     nth_add(&nth_process.committed_bytes, bytes);
+    struct loose *entry = loose_around(base);
+    if (entry != NULL) {
+        entry->committed_bytes += bytes;
+    }
     return NTH_OK;
 }
 
@@ -91,13 +167,51 @@ enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes,
                                                                            : NTH_NO_MEMORY;
 }
 
-void nth_release(const struct nth_site *site, void *base, size_t bytes, size_t committed_bytes)
+static bool released(const struct nth_site *site, void *base, size_t bytes,
+                     size_t committed_bytes)
 {
     const struct nth_pages *pages = nth_process.pages;
-    if (pages->release(pages->self, site, base, bytes) == NTH_SEAM_OK) {
-        nth_sub(&nth_process.reserved_bytes, bytes);
-        nth_sub(&nth_process.committed_bytes, committed_bytes);
-        nth_sub(&nth_process.reservation_count, (size_t)1);
+    if (pages->release(pages->self, site, base, bytes) != NTH_SEAM_OK) {
+        return false;
+    }
+    nth_sub(&nth_process.reserved_bytes, bytes);
+    nth_sub(&nth_process.committed_bytes, committed_bytes);
+    nth_sub(&nth_process.reservation_count, (size_t)1);
+    return true;
+}
+
+void nth_release(const struct nth_site *site, void *base, size_t bytes, size_t committed_bytes)
+{
+    struct loose *entry = loose_around(base);
+    entry = entry != NULL ? entry : loose_put(base, bytes, committed_bytes);
+    const bool done = released(site, base, bytes, committed_bytes);
+    if (entry != NULL) {
+        loose_leave(entry, done);
+    }
+}
+
+void nth_loose_abandon(void)
+{
+    for (unsigned idx = 0; nth_self.loose_count > 0 && idx < LOOSE_COUNT; idx++) {
+        if (loose_is_mine(&loose[idx])) {
+            loose_leave(&loose[idx], false);
+        }
+    }
+}
+
+void nth_release_loose(bool last)
+{
+    for (unsigned idx = 0; idx < LOOSE_COUNT; idx++) {
+        struct loose *entry = &loose[idx];
+        if (!loose_sign(entry)) {
+            continue;
+        }
+        void *base = (void *)nth_load_relaxed(&entry->base);
+        nth_self.loose_count++;
+        loose_leave(entry, base == NULL ||
+                               released(NTH_SITE(RELEASE, "loose"), base, entry->bytes,
+                                        entry->committed_bytes) ||
+                               last);
     }
 }
 

@@ -27,9 +27,19 @@ enum nth_status nth_protect(const struct nth_site *site, void *base, size_t byte
 enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes,
                           void *to) NTH_MUST_USE;
 
-/* Give a reservation back, of which `committed_bytes` are committed. A page source that refuses
- * keeps it: there is nobody to tell, and the balance shows it. */
+/* A new reservation is loose until something that outlives the call refers to it. Should the call be
+ * left by a fault before that, it is given back later. */
+void nth_settle(const void *base);
+
+/* Give a reservation back, of which `committed_bytes` are committed. What a page source refuses, or
+ * a fault keeps from it, is loose: tried again later, and in the balance until then. */
 void nth_release(const struct nth_site *site, void *base, size_t bytes, size_t committed_bytes);
+
+/* This thread leaves calls by a fault: what it has loose is nobody's now. */
+void nth_loose_abandon(void);
+
+/* Try once more to give back what is nobody's; the last time, forget what is refused again. */
+void nth_release_loose(bool last);
 
 bool nth_remap_offered(void);
 bool nth_pages_zeroed(void);

@@ -102,12 +102,14 @@ void nth_process_lock(void)
 {
     if (nth_process.lock != NULL) {
         nth_process.locks->acquire(nth_process.locks->self, nth_process.lock);
+        nth_self.holds_process = true;
     }
 }
 
 void nth_process_unlock(void)
 {
     if (nth_process.lock != NULL) {
+        nth_self.holds_process = false;
         nth_process.locks->release(nth_process.locks->self, nth_process.lock);
     }
 }
@@ -150,6 +152,7 @@ static enum nth_status slots_extend(void)
     }
     memset(place, 0, slot_bytes + order_bytes);
     slots_more[slots_more_count++] = place;
+    nth_settle(place);
     uint32_t *longer = (uint32_t *)((char *)place + slot_bytes);
     memcpy(longer, order, order_capacity * sizeof(uint32_t));
     order = longer;
@@ -176,9 +179,20 @@ struct nth_slot *nth_slot_take(void)
     return slot == NULL && slots_extend() == NTH_OK ? slot_free() : slot;
 }
 
+/* A thread that still has the heap in mind may look at the gate: word by word, then. */
 void nth_slot_give(struct nth_slot *slot)
 {
-    memset(slot, 0, sizeof(*slot));
+    slot->heap = NULL;
+    slot->first = NULL;
+    slot->flags = 0;
+    slot->serial = 0;
+    slot->lock = NULL;
+    slot->caller_lock = NULL;
+    slot->depth = 0;
+    slot->damaged = false;
+    nth_store_release(&slot->owner, NULL);
+    nth_store_release(&slot->closed, 0u);
+    slot->taken = false;
 }
 
 void nth_slot_append(struct nth_slot *slot)
@@ -216,10 +230,22 @@ void nth_slot_remove(struct nth_slot *slot)
     }
     NTH_ASSERT(kept + 1 == nth_process.heap_count);
     nth_process.heap_count = kept;
-    nth_process.quarantine[nth_process.quarantine_next] = nth_load_relaxed(&slot->handle);
+    nth_store_relaxed(&nth_process.quarantine[nth_process.quarantine_next],
+                      nth_load_relaxed(&slot->handle));
     nth_process.quarantine_next = (nth_process.quarantine_next + 1) % NTH_QUARANTINE_COUNT;
     nth_add(&nth_process.generation, 1u);
     nth_store_seq(&slot->handle, NULL);
+}
+
+struct nth_slot *nth_slot_unfinished(void)
+{
+    for (uint32_t number = 0; number < slot_capacity(); number++) {
+        struct nth_slot *slot = slot_by_number(number);
+        if (slot->taken && nth_load_relaxed(&slot->handle) == NULL) {
+            return slot;
+        }
+    }
+    return NULL;
 }
 
 struct nth_slot *nth_slot_at(uint32_t position)
@@ -230,7 +256,7 @@ struct nth_slot *nth_slot_at(uint32_t position)
 bool nth_quarantined(HANDLE base)
 {
     for (uint32_t idx = 0; idx < NTH_QUARANTINE_COUNT; idx++) {
-        if (base != NULL && nth_process.quarantine[idx] == base) {
+        if (base != NULL && nth_load_relaxed(&nth_process.quarantine[idx]) == base) {
             return true;
         }
     }
@@ -263,14 +289,20 @@ static void reset_to(const struct nth_seam *seam)
             nth_slot_remove(slot);
             nth_heap_discard(slot);
         }
+        for (struct nth_slot *slot = nth_slot_unfinished(); slot != NULL;
+             slot = nth_slot_unfinished()) {
+            nth_heap_discard(slot);
+        }
         slots_reset();
         nth_map_reset();
         nth_process.locks->destroy(nth_process.locks->self, nth_process.lock);
     }
+    nth_release_loose(true);
     nth_threads_forget();
     nth_seh_reset();
     memset(nth_self.hot, 0, sizeof(nth_self.hot));
     nth_self.last_error = NO_ERROR;
+    nth_self.holds_process = false;
     nth_self.call = NULL;
     nth_store_release(&nth_self.inside, NULL);
     const struct nth_balance held = nth_balance_now(); /* what a page source would not take back */

@@ -47,7 +47,8 @@ struct nth_process {
     NTH_ATOMIC(uint32_t) terminate_on_corruption;
     uint32_t heap_count;
     NTH_ATOMIC(HANDLE) process_heap;
-    HANDLE quarantine[NTH_QUARANTINE_COUNT]; /* bases of destroyed heaps, oldest overwritten */
+    /* Bases of destroyed heaps, oldest overwritten. */
+    NTH_ATOMIC(HANDLE) quarantine[NTH_QUARANTINE_COUNT];
     uint32_t quarantine_next;
     /* Caller's blocks that lie outside the page source's addresses. */
     struct nth_foreign {
@@ -75,6 +76,9 @@ void nth_slot_give(struct nth_slot *slot);
 void nth_slot_append(struct nth_slot *slot); /* now visible, newest last */
 void nth_slot_append_first(struct nth_slot *slot); /* the process heap: before all others */
 void nth_slot_remove(struct nth_slot *slot);
+
+/* A slot whose heap was being destroyed when a fault came in between, or NULL. */
+struct nth_slot *nth_slot_unfinished(void);
 
 /* The slot with the lowest serial above `serial`, or NULL. */
 struct nth_slot *nth_slot_after(uint64_t serial);

@@ -25,9 +25,19 @@ bool nth_region_holds(const struct nth_region *region)
     return nth_region_front_holds(region) && region->seal == region_rest(region);
 }
 
-void nth_region_seal(struct nth_region *region)
+void nth_region_reach_put(struct nth_region *region, uint64_t tag_bytes)
+{
+    nth_store_release(&region->reach, nth_word_seal(tag_bytes, nth_region_reach_pad(region)));
+}
+
+void nth_region_seal_front(struct nth_region *region)
 {
     region->front_seal = nth_region_front(region);
+    nth_region_seal(region);
+}
+
+void nth_region_seal(struct nth_region *region)
+{
     region->seal = region_rest(region);
 }
 
@@ -102,7 +112,11 @@ static void page_mark(const struct nth_region *region, uint64_t first, uint64_t 
 static enum nth_status commit_tags(struct nth_region *region, uint64_t last_page)
 {
     const uint64_t want = nth_round_up((size_t)(last_page * TAG_BYTES_PER_PAGE), NTH_PAGE_BYTES);
-    const uint64_t have = region->tag_bytes;
+    uint64_t have = 0;
+    if (!nth_region_reach(region, &have)) {
+        nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
+        return NTH_CORRUPT;
+    }
     if (want <= have) {
         return NTH_OK;
     }
@@ -112,7 +126,7 @@ static enum nth_status commit_tags(struct nth_region *region, uint64_t last_page
         return NTH_NO_MEMORY;
     }
     memset(place, 0, nth_pages_zeroed() ? 0 : (size_t)(want - have));
-    region->tag_bytes = want;
+    nth_region_reach_put(region, want);
     region->hold_committed_bytes += want - have;
     nth_region_seal(region);
     return NTH_OK;
@@ -240,7 +254,7 @@ static void region_fill(struct nth_region *region, const struct nth_segment_plan
     region->tags = (uint64_t)(uintptr_t)region + oob->head_bytes + plan->extra_bytes;
     region->kind = NTH_SEGMENT;
     region->committed_pages = plan->commit_bytes / NTH_PAGE_BYTES;
-    region->tag_bytes = oob->tag_first_bytes;
+    nth_region_reach_put(region, oob->tag_first_bytes);
     region->page_map = (uint64_t)(uintptr_t)(region + 1);
     region->foreign = plan->foreign_base != NULL;
     region->hold_committed_bytes = oob->head_bytes + plan->extra_bytes + oob->tag_first_bytes;
@@ -283,10 +297,10 @@ enum nth_status nth_segment_make(const struct nth_segment_plan *plan, struct nth
     return NTH_OK;
 }
 
-void nth_segment_drop(struct nth_region *region, uint64_t tail_committed_bytes)
+void nth_segment_drop(struct nth_region *region)
 {
     const uint64_t own = region->foreign ? 0 : region->committed_pages * NTH_PAGE_BYTES;
-    const uint64_t committed = own + region->hold_committed_bytes + tail_committed_bytes;
+    const uint64_t committed = own + region->hold_committed_bytes;
     nth_forget((void *)(uintptr_t)region->base, (size_t)region->bytes);
     nth_release(NTH_SITE(RELEASE, "segment"), (void *)(uintptr_t)region->hold_base,
                 (size_t)region->hold_bytes, (size_t)committed);
@@ -335,6 +349,10 @@ static enum nth_status directory_take(struct nth_heap *heap, uint64_t *number)
     }
     const uint64_t held = heap->state.directory_pages * NTH_PAGE_BYTES / sizeof(uint64_t);
     if (idx >= NTH_SEGMENT_NEAR_COUNT + held) {
+        struct nth_region *first = nth_segment_at(heap, 0);
+        if (first == NULL) {
+            return NTH_CORRUPT;
+        }
         char *page = (char *)(uintptr_t)heap->config.directory +
                      heap->state.directory_pages * NTH_PAGE_BYTES;
         if (nth_commit(NTH_SITE(COMMIT, "heap.directory"), page, NTH_PAGE_BYTES, false) !=
@@ -342,6 +360,8 @@ static enum nth_status directory_take(struct nth_heap *heap, uint64_t *number)
             return NTH_NO_MEMORY;
         }
         heap->state.directory_pages++;
+        first->hold_committed_bytes += NTH_PAGE_BYTES;
+        nth_region_seal(first);
     }
     *number = idx;
     return NTH_OK;
@@ -380,15 +400,16 @@ enum nth_status nth_segment_add(struct nth_heap *heap, uint64_t bytes, struct nt
     }
     region->heap = (uint64_t)(uintptr_t)heap;
     region->kind |= number << 8;
-    nth_region_seal(region);
+    nth_region_seal_front(region);
     nth_poison(nth_region_place(region, 0), (size_t)plan.commit_bytes);
     nth_process_lock();
     status = nth_map_enter(nth_region_place(region, 0), (size_t)region->bytes, region);
     nth_process_unlock();
     if (status != NTH_OK) {
-        nth_segment_drop(region, 0);
+        nth_segment_drop(region);
         return status;
     }
+    nth_settle((void *)(uintptr_t)region->hold_base);
     nth_heap_put(heap, directory_word(heap, number), (uint64_t)(uintptr_t)region);
     heap->state.segment_count += number == heap->state.segment_count;
     heap->state.committed_bytes += plan.commit_bytes;
@@ -407,5 +428,5 @@ void nth_segment_remove(struct nth_heap *heap, struct nth_region *region)
     nth_map_remove(nth_region_place(region, 0), (size_t)region->bytes);
     nth_process_unlock();
     nth_add(&nth_process.generation, 1u); /* threads forget their notes of it */
-    nth_segment_drop(region, 0);
+    nth_segment_drop(region);
 }

@@ -16,6 +16,7 @@
 #include "base.h"
 #include "config.h"
 #include "map.h"
+#include "word.h"
 
 struct nth_heap;
 
@@ -26,14 +27,14 @@ enum nth_region_kind { NTH_SEGMENT = 1, NTH_LARGE = 2 };
 #define NTH_LARGE_FIRST 56u     /* offset of a large block's header: data is 64-byte aligned */
 
 struct nth_region {
-    /* What every call reads, with a seal of its own. */
+    /* What every call reads, the lock held or not: written once, with a seal of its own. */
     uint64_t base;
     uint64_t bytes; /* reserved for blocks, whole pages */
     uint64_t heap;  /* struct nth_heap * */
     uint64_t tags;  /* uint8_t *, 0 for a large block */
     uint64_t kind;  /* enum nth_region_kind; segment number from bit 8, heap slot from bit 32 on */
-    uint64_t tag_bytes; /* committed, from the start */
     uint64_t front_seal;
+    NTH_ATOMIC(uint64_t) reach; /* a sealed word: bytes of tags committed, from the start */
     /* The rest. */
     uint64_t hold_base; /* reservation to release */
     uint64_t hold_bytes;
@@ -49,16 +50,35 @@ struct nth_region {
 
 static inline uint64_t nth_region_front(const struct nth_region *region)
 {
-    return nth_seal(&region->base, 6, nth_process.key.second);
+    return nth_seal(&region->base, 5, nth_process.key.second);
 }
 
-/* The front words are whole: base, bytes, heap, tags and kind may be believed. */
+static inline uint64_t nth_region_reach_pad(const struct nth_region *region)
+{
+    return nth_rotate(nth_process.key.second, 23u) + region->base;
+}
+
+/* How far the tags are committed, in bytes of tags; false when the word is not whole. */
+static inline bool nth_region_reach(const struct nth_region *region, uint64_t *tag_bytes)
+{
+    return nth_word_open(nth_load_acquire(&region->reach), nth_region_reach_pad(region),
+                         tag_bytes);
+}
+
+/* The front words are whole: base, bytes, heap, tags, kind and reach may be believed. */
 static inline bool nth_region_front_holds(const struct nth_region *region)
 {
-    return NTH_LIKELY(nth_region_front(region) == region->front_seal);
+    uint64_t tag_bytes = 0;
+    return NTH_LIKELY(nth_region_front(region) == region->front_seal &&
+                      nth_region_reach(region, &tag_bytes));
 }
 
 bool nth_region_holds(const struct nth_region *region);
+
+/* Once, when the front words are settled; and after every change of the rest. The reach is sealed by
+ * itself, so that it can change while others look. */
+void nth_region_seal_front(struct nth_region *region);
+void nth_region_reach_put(struct nth_region *region, uint64_t tag_bytes);
 void nth_region_seal(struct nth_region *region);
 
 static inline struct nth_heap *nth_region_heap(const struct nth_region *region)
@@ -146,6 +166,6 @@ struct nth_segment_plan {
 };
 enum nth_status nth_segment_make(const struct nth_segment_plan *plan, struct nth_region **made,
                                  void **extra, void **tail) NTH_MUST_USE;
-void nth_segment_drop(struct nth_region *region, uint64_t tail_committed_bytes);
+void nth_segment_drop(struct nth_region *region);
 
 #endif

@@ -35,7 +35,8 @@ static inline uint8_t *nth_tag_at(const struct nth_region *region, uint64_t offs
 /* The map reaches as far as blocks were ever committed; nothing starts beyond, nor in a large block. */
 static inline bool nth_tag_reaches(const struct nth_region *region, uint64_t offset)
 {
-    return offset / NTH_WINDOW_BYTES < region->tag_bytes;
+    uint64_t tag_bytes = 0;
+    return nth_region_reach(region, &tag_bytes) && offset / NTH_WINDOW_BYTES < tag_bytes;
 }
 
 /* Where in its window a block at `offset` starts, as the tag's position bits. */

@@ -8,6 +8,8 @@
 
 #include <ntheap/seam.h>
 
+#include <stdbool.h>
+
 #include "atomics.h"
 #include "word.h"
 
@@ -27,6 +29,7 @@ struct nth_call {
     void *inside;          /* what this thread worked in before */
     struct nth_region *region; /* segment last looked up and found whole in this call */
     unsigned whole;        /* the heap's totals were whole, and are sealed again on the way out */
+    unsigned entered;      /* `inside` is to be restored on the way out */
     unsigned locked;       /* the heap's lock is to be released on the way out */
     unsigned gated;        /* the heap's gate is to be opened on the way out */
     unsigned destroying;   /* the heap's last call: damage is no obstacle */
@@ -71,6 +74,8 @@ struct nth_thread {
     struct nth_thread *next;   /* process list, under the process lock */
     struct nth_thread *prev;
     struct nth_hot hot[NTH_HOT_COUNT];
+    bool holds_process;  /* the process lock */
+    unsigned loose_count; /* reservations of this thread that nothing refers to yet (page.h) */
     void *unwind; /* state of an unwinding in progress, owned by seh.c */
 };
 

@@ -46,8 +46,10 @@ static enum nth_status previous_busy(struct nth_heap *heap, struct nth_region *r
 {
     struct nth_block block;
     uint64_t units = 0;
+    const uint64_t place = end - NTH_FREE_FOOTER_BACK;
     if (end <= NTH_SEGMENT_FIRST ||
-        !nth_inband_open(heap, region, end - NTH_FREE_FOOTER_BACK, &units) ||
+        !nth_word_open(nth_inband_glance(region, place), nth_block_pad(heap, region, place),
+                       &units) ||
         units > (end - NTH_SEGMENT_FIRST) / NTH_UNIT_BYTES ||
         !nth_block_peek(heap, region, end - units * NTH_UNIT_BYTES, &block) ||
         block.state != NTH_BLOCK_FREE || block.units != units) {

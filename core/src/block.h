@@ -74,6 +74,14 @@ NTH_UNWATCHED static inline uint64_t nth_inband_load(const struct nth_region *re
     return *(const volatile uint64_t *)(uintptr_t)(region->base + offset);
 }
 
+/* The same where the word may be the end of an application's block. */
+NTH_GLANCE static inline uint64_t nth_inband_glance(const struct nth_region *region,
+                                                    uint64_t offset)
+{
+    NTH_ASSERT(offset <= region->bytes - sizeof(uint64_t));
+    return *(const volatile uint64_t *)(uintptr_t)(region->base + offset);
+}
+
 NTH_UNWATCHED static inline void nth_inband_store(const struct nth_region *region, uint64_t offset,
                                                   uint64_t word)
 {

@@ -120,18 +120,11 @@ void DeleteCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
 
 void nth_section_renew(RTL_CRITICAL_SECTION *section)
 {
-    const struct nth_locks *locks = nth_process.locks;
-    void *fresh = NULL;
-    if (!nth_probe_write(section, sizeof(*section)) || section->LockSemaphore == NULL ||
-        owned(section)) {
-        return;
+    if (nth_probe_write(section, sizeof(*section)) && section->LockSemaphore != NULL &&
+        !owned(section)) {
+        section->LockSemaphore = nth_lock_renewed(section->LockSemaphore);
+        section->RecursionCount = 0;
+        section->LockCount = FREE_COUNT;
+        section->OwningThread = NULL;
     }
-    if (locks->try_acquire(locks->self, section->LockSemaphore)) {
-        locks->release(locks->self, section->LockSemaphore);
-    } else if (locks->create(locks->self, &fresh) == NTH_SEAM_OK) {
-        section->LockSemaphore = fresh;
-    }
-    section->RecursionCount = 0;
-    section->LockCount = FREE_COUNT;
-    section->OwningThread = NULL;
 }

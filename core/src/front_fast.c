@@ -109,7 +109,7 @@ void *nth_front_fast_take(struct nth_hot *hot, uint64_t bytes)
     const uint64_t rounded = nth_round_up((size_t)(bytes + NTH_HEADER_BYTES), NTH_UNIT_BYTES);
     const uint32_t bucket =
         nth_bucket_of(rounded < NTH_BLOCK_MIN_BYTES ? NTH_BLOCK_MIN_BYTES : rounded);
-    if (NTH_UNLIKELY(!nth_gate_try(hot->slot))) {
+    if (NTH_UNLIKELY(!nth_gate_try(hot->slot, hot->heap))) {
         return NULL;
     }
     void *user = nth_hot_holds(hot) ? take(hot, bytes, bucket) : NULL;
@@ -161,7 +161,7 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
 bool nth_front_fast_give(struct nth_hot *hot, void *user)
 {
     const uintptr_t address = (uintptr_t)user - NTH_HEADER_BYTES;
-    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0 || !nth_gate_try(hot->slot))) {
+    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0 || !nth_gate_try(hot->slot, hot->heap))) {
         return false;
     }
     const bool given = nth_hot_holds(hot) && give(hot, address);

@@ -295,9 +295,9 @@ static enum nth_status large_move(struct nth_heap *heap, struct nth_region *regi
     fresh->previous = region->previous;
     fresh->next = region->next;
     list_replace(heap, region, (uint64_t)(uintptr_t)fresh);
-    nth_large_drop(region);
     account(heap, fresh, true);
     large_settle(heap, fresh, bytes, user_info);
+    nth_large_drop(region);
     *moved = fresh;
     return NTH_OK;
 }

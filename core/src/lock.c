@@ -185,11 +185,9 @@ void nth_lock_release(struct nth_slot *slot)
     }
 }
 
-/* Between taking a lock and signing it a thread is not inside yet, so that a lock nobody signed may be
- * held all the same. One that cannot be had is replaced: its holder never releases it. */
 /* A lock that cannot be had at once belongs to a thread that is gone, whether or not it had come to
  * say so; the old object cannot be destroyed then: nobody will ever release it. */
-static void *renewed(void *lock)
+void *nth_lock_renewed(void *lock)
 {
     void *fresh = lock;
     if (nth_process.locks->try_acquire(nth_process.locks->self, lock)) {
@@ -199,25 +197,15 @@ static void *renewed(void *lock)
     return nth_process.locks->create(nth_process.locks->self, &fresh) == NTH_SEAM_OK ? fresh : lock;
 }
 
-static void section_renew(RTL_CRITICAL_SECTION *section)
-{
-    if (section->OwningThread != (HANDLE)&nth_self) {
-        section->LockSemaphore = renewed(section->LockSemaphore);
-        section->OwningThread = NULL;
-        section->RecursionCount = 0;
-        section->LockCount = -1;
-    }
-}
-
 void nth_lock_renew(struct nth_slot *slot)
 {
     if (nth_lock_owned(slot)) {
         return;
     }
     if (slot->caller_lock != NULL) {
-        section_renew(slot->caller_lock);
+        nth_section_renew(slot->caller_lock);
     } else if (slot->lock != NULL) {
-        slot->lock = renewed(slot->lock);
+        slot->lock = nth_lock_renewed(slot->lock);
     }
     slot->depth = 0;
     nth_store_relaxed(&slot->owner, NULL);

@@ -37,15 +37,16 @@ static inline void nth_gate_order(void)
     }
 }
 
-/* Enter without the lock, for a front-end call: false when the gate is closed, a fork is under way,
- * or this thread is inside a heap already. Left with nth_gate_leave(NULL). */
-static inline bool nth_gate_try(const struct nth_slot *slot)
+/* Enter `heap`, as the thread knows it, without the lock, for a front-end call: false when the gate
+ * is closed, a fork is under way, or this thread is inside a heap already. Left with
+ * nth_gate_leave(NULL). */
+static inline bool nth_gate_try(const struct nth_slot *slot, void *heap)
 {
     struct nth_thread *self = &nth_self;
     if (NTH_UNLIKELY(nth_load_relaxed(&self->inside) != NULL)) {
         return false;
     }
-    nth_store_release(&self->inside, (void *)slot->heap);
+    nth_store_release(&self->inside, heap);
     nth_gate_order();
     if (NTH_LIKELY(nth_load_acquire(&slot->closed) == 0 &&
                    nth_load_acquire(&nth_process.forking) == 0)) {
@@ -82,7 +83,8 @@ void nth_visitors_wait(const struct nth_slot *slot);
 /* After fork, in the child: a lock whose owner is gone is free. */
 void nth_lock_renew(struct nth_slot *slot);
 
-/* The same for a critical section (critsec.c). */
+/* The same for a lock of the lock table, and for a critical section (critsec.c). */
+void *nth_lock_renewed(void *lock);
 void nth_section_renew(RTL_CRITICAL_SECTION *section);
 
 /* Forget every thread's shortcuts to heaps, for nth_process_reset. */

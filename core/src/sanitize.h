@@ -48,6 +48,18 @@
 #define NTH_UNWATCHED
 #endif
 
+/* Besides, ThreadSanitizer does not look: for bytes that may be an application's, which it may write
+ * at the same time. Whatever is read there must prove itself. */
+#if defined(__clang__)
+#define NTH_GLANCE __attribute__((no_sanitize("address", "memory", "thread")))
+#elif defined(NTH_ASAN)
+#define NTH_GLANCE __attribute__((no_sanitize("address")))
+#elif defined(NTH_TSAN)
+#define NTH_GLANCE __attribute__((no_sanitize("thread")))
+#else
+#define NTH_GLANCE
+#endif
+
 #if defined(NTH_ASAN)
 #include <sanitizer/asan_interface.h>
 static inline void nth_poison(const void *ptr, size_t bytes)

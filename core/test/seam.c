@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the seam promises: everything given back at a reset, the same run at any address, a complete
+ * list of page calls, locks from the table, hooks with their context, keys from the seed or from the
+ * system. Running out of pages is in shortage.c. */
+#include "support/rig.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SPAN_BYTES ((size_t)0x4000000)
+#define COMMIT_BYTES ((size_t)0x1000000)
+#define STEP_COUNT 160u
+#define LARGE_BYTES ((SIZE_T)0x90000)
+
+static void demand_balance_zero(void)
+{
+    const struct nth_balance balance = nth_balance_now();
+    assert_int_equal(balance.reserved_bytes, 0);
+    assert_int_equal(balance.committed_bytes, 0);
+    assert_int_equal(balance.reservation_count, 0);
+}
+
+/* Small blocks of several sizes, enough of one for the front end, large ones, further segments; a
+ * third of them freed. Tells each address, and at the end the heap. */
+static HANDLE fixed_program(void (*tell)(const void *address))
+{
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .SegmentReserve = 0x10000};
+    PVOID blocks[STEP_COUNT];
+    assert_non_null(GetProcessHeap());
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x10000, 0, NULL, &wanted);
+    assert_non_null(heap);
+    for (unsigned idx = 0; idx < STEP_COUNT; idx++) {
+        const SIZE_T bytes = idx % 40 == 39  ? LARGE_BYTES
+                             : idx % 8 == 7 ? 9000 + idx
+                             : idx % 2 == 0 ? 40
+                                            : 16 + idx;
+        blocks[idx] = HeapAlloc(idx % 5 == 0 ? GetProcessHeap() : heap, HEAP_ZERO_MEMORY, bytes);
+        assert_non_null(blocks[idx]);
+        tell(blocks[idx]);
+        if (idx % 3 == 2) {
+            assert_true(HeapFree((idx - 1) % 5 == 0 ? GetProcessHeap() : heap, 0,
+                                 blocks[idx - 1]));
+        }
+    }
+    tell(heap);
+    return heap;
+}
+
+static void tell_nobody(const void *address)
+{
+    (void)address;
+}
+
+/* ---- reset ---- */
+
+static void after_a_reset_everything_is_given_back_the_process_heap_too(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    const struct nth_pages *sources[] = {seam.pages, nth_pages_os()};
+    for (size_t idx = 0; idx < 2; idx++) {
+        seam.pages = sources[idx];
+        nth_seam_set(&seam);
+        demand_balance_zero();
+        fixed_program(tell_nobody);
+        assert_true(nth_balance_now().committed_bytes > LARGE_BYTES);
+        nth_process_reset();
+        demand_balance_zero();
+        assert_int_equal(RtlGetProcessHeaps(0, NULL), 1); /* made anew */
+    }
+}
+
+static void setting_the_seam_destroys_all_heaps(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    HANDLE heap = fixed_program(tell_nobody);
+    nth_seam_set(&seam);
+    demand_balance_zero();
+    assert_false(HeapValidate(heap, 0, NULL));
+    rig_report_demand(NTH_CORRUPT_BAD_HANDLE, heap, NULL);
+}
+
+static void without_a_seam_the_defaults_hold(void **state)
+{
+    (void)state;
+    nth_seam_set(NULL);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_non_null(heap);
+    assert_non_null(HeapAlloc(heap, 0, 100));
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_true(HeapDestroy(heap));
+}
+
+/* ---- the same run at any address ---- */
+
+static uintptr_t told[2 * STEP_COUNT];
+static unsigned told_count;
+static uintptr_t told_base;
+
+static void tell_offset(const void *address)
+{
+    assert_true(told_count < sizeof(told) / sizeof(told[0]));
+    told[told_count++] = (uintptr_t)address - told_base;
+}
+
+static uint64_t sum;
+
+static void sum_byte(uint8_t byte)
+{
+    sum = (sum ^ byte) * 0x100000001B3u;
+}
+
+/* All committed bytes of the heap's regions: blocks, headers, links, what was freed. */
+static void sum_inband(HANDLE heap)
+{
+    PROCESS_HEAP_ENTRY entry = {0};
+    while (HeapWalk(heap, &entry)) {
+        const uint8_t *data = entry.lpData;
+        if ((entry.wFlags & (PROCESS_HEAP_REGION | PROCESS_HEAP_UNCOMMITTED_RANGE)) != 0) {
+            continue;
+        }
+        const BOOLEAN busy = (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0;
+        for (const uint8_t *at = data - (busy ? 8 : 24); at < data + entry.cbData; at++) {
+            sum_byte(nth_peek(at));
+        }
+    }
+}
+
+struct run {
+    uintptr_t offsets[2 * STEP_COUNT];
+    unsigned count;
+    uint64_t inband;
+};
+
+/* The program on an arena of its own. */
+static void run_on(struct nth_arena *arena, uint64_t seed, struct run *run)
+{
+    struct nth_seam seam = rig_seam();
+    seam.pages = nth_arena_pages(arena);
+    seam.seed = seed;
+    nth_seam_set(&seam);
+    nth_arena_reset(arena);
+    told_base = seam.pages->low;
+    told_count = 0;
+    sum = 0xCBF29CE484222325u;
+    HANDLE heap = fixed_program(tell_offset);
+    sum_inband(heap);
+    sum_inband(GetProcessHeap());
+    memcpy(run->offsets, told, sizeof(told));
+    run->count = told_count;
+    run->inband = sum;
+}
+
+static struct run runs[3];
+
+static void one_program_gives_the_same_offsets_and_bytes_in_any_arena(void **state)
+{
+    (void)state;
+    struct nth_arena *first = nth_arena_create(SPAN_BYTES, COMMIT_BYTES);
+    struct nth_arena *second = nth_arena_create(SPAN_BYTES, COMMIT_BYTES);
+    assert_non_null(first);
+    assert_non_null(second);
+    assert_true(nth_arena_pages(first)->low != nth_arena_pages(second)->low);
+    run_on(first, 7, &runs[0]);
+    run_on(second, 7, &runs[1]);
+    run_on(second, 8, &runs[2]);
+    for (unsigned idx = 0; idx < 2; idx++) {
+        assert_int_equal(runs[idx + 1].count, runs[0].count);
+        assert_memory_equal(runs[idx + 1].offsets, runs[0].offsets,
+                            runs[0].count * sizeof(uintptr_t));
+    }
+    assert_true(runs[1].inband == runs[0].inband);
+    assert_true(runs[2].inband != runs[0].inband); /* the seed decides the bytes */
+    nth_process_reset();
+    nth_seam_set(NULL);
+    nth_arena_destroy(first);
+    nth_arena_destroy(second);
+}
+
+static BOOLEAN sum_field(void *context, const struct nth_field *field)
+{
+    *(unsigned *)context += 1;
+    for (size_t idx = 0; idx < field->bytes; idx++) {
+        sum_byte(nth_peek((const uint8_t *)field->address + idx));
+    }
+    return TRUE;
+}
+
+/* Every metadata byte, out of band with it. */
+static void two_runs_after_a_reset_leave_the_same_metadata(void **state)
+{
+    uint64_t sums[2];
+    unsigned counts[2] = {0, 0};
+    for (unsigned idx = 0; idx < 2; idx++) {
+        (void)rig_setup(state);
+        sum = 0;
+        HANDLE heap = fixed_program(tell_nobody);
+        assert_true(nth_fields(heap, sum_field, &counts[idx]) > 0);
+        assert_true(nth_fields(GetProcessHeap(), sum_field, &counts[idx]) > 0);
+        sums[idx] = sum;
+    }
+    assert_int_equal(counts[0], counts[1]);
+    assert_true(sums[0] == sums[1]);
+}
+
+static void an_arena_refuses_beyond_its_limits(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    struct nth_arena *arena = nth_arena_create(0x400000, 0x100000);
+    seam.pages = nth_arena_pages(arena);
+    nth_seam_set(&seam);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_non_null(heap);
+    assert_null(HeapAlloc(heap, 0, 0x180000)); /* more than may be committed */
+    assert_null(HeapAlloc(heap, 0, 0x800000)); /* more than there is */
+    assert_non_null(HeapAlloc(heap, 0, 0x80000));
+    assert_true(HeapValidate(heap, 0, NULL));
+    nth_seam_set(NULL);
+    nth_arena_destroy(arena);
+    assert_null(nth_arena_create((SIZE_MAX & ~(size_t)0xFFFF) - 0x10000, COMMIT_BYTES));
+}
+
+/* ---- keys ---- */
+
+/* A header as the first block of a heap has it, from a child process. */
+static uint64_t header_of_child(BOOLEAN seeded, uint64_t seed)
+{
+    int ends[2];
+    int how = 0;
+    uint64_t word = 0;
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct nth_seam seam = rig_seam();
+        seam.seeded = seeded;
+        seam.seed = seed;
+        nth_seam_set(&seam);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        const uint8_t *block = HeapAlloc(heap, 0, 100);
+        for (unsigned idx = 0; idx < 8; idx++) {
+            word = word << 8 | nth_peek(block - 8 + idx);
+        }
+        _exit(write(ends[1], &word, sizeof(word)) == (ssize_t)sizeof(word) ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_int_equal(how, 0);
+    assert_int_equal(read(ends[0], &word, sizeof(word)), sizeof(word));
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    return word;
+}
+
+static void processes_without_a_seed_have_keys_of_their_own(void **state)
+{
+    (void)state;
+    const uint64_t first = header_of_child(FALSE, 1);
+    const uint64_t second = header_of_child(FALSE, 1);
+    assert_true(first != second);
+    assert_true(header_of_child(TRUE, 1) == header_of_child(TRUE, 1));
+    assert_true(header_of_child(TRUE, 1) != header_of_child(TRUE, 2));
+}
+
+static void heaps_of_one_process_have_keys_of_their_own(void **state)
+{
+    (void)state;
+    const uint8_t *first = HeapAlloc(HeapCreate(0, 0, 0), 0, 100);
+    const uint8_t *second = HeapAlloc(HeapCreate(0, 0, 0), 0, 100);
+    unsigned same = 0;
+    for (unsigned idx = 1; idx <= 8; idx++) {
+        same += nth_peek(first - idx) == nth_peek(second - idx);
+    }
+    assert_true(same < 4);
+}
+
+/* ---- page-source call sites ---- */
+
+static void every_page_call_site_is_listed_once(void **state)
+{
+    (void)state;
+    unsigned kinds[NTH_PAGE_REMAP + 1] = {0};
+    const size_t count = nth_site_count();
+    assert_true(count > 10);
+    assert_null(nth_site_at(count));
+    assert_null(nth_site_at(SIZE_MAX));
+    for (size_t idx = 0; idx < count; idx++) {
+        const struct nth_site *site = nth_site_at(idx);
+        assert_non_null(site);
+        assert_true(site->name[0] != '\0');
+        assert_true(site->line > 0);
+        assert_true(site->call <= NTH_PAGE_REMAP);
+        kinds[site->call]++;
+        for (size_t other = 0; other < idx; other++) {
+            const struct nth_site *before = nth_site_at(other);
+            assert_true(site->call != before->call || strcmp(site->name, before->name) != 0);
+            assert_true(site->line != before->line || strcmp(site->file, before->file) != 0);
+        }
+    }
+    assert_true(kinds[NTH_PAGE_RESERVE] > 0);
+    assert_true(kinds[NTH_PAGE_COMMIT] > 0);
+    assert_true(kinds[NTH_PAGE_DECOMMIT] > 0);
+    assert_true(kinds[NTH_PAGE_RELEASE] > 0);
+    assert_true(kinds[NTH_PAGE_REMAP] > 0);
+}
+
+/* ---- fields ---- */
+
+struct span {
+    uintptr_t first;
+    uintptr_t end;
+};
+
+static struct span spans[4096];
+static size_t span_count;
+
+static BOOLEAN add_span(void *context, const struct nth_field *field)
+{
+    const uintptr_t first = (uintptr_t)field->address;
+    (void)context;
+    assert_true(field->name[0] != '\0');
+    assert_true(field->kind <= NTH_FIELD_CACHE);
+    assert_true(field->bytes > 0);
+    assert_true(span_count < sizeof(spans) / sizeof(spans[0]));
+    for (size_t idx = 0; idx < span_count; idx++) {
+        assert_true(first >= spans[idx].end || first + field->bytes <= spans[idx].first);
+    }
+    spans[span_count++] = (struct span){.first = first, .end = first + field->bytes};
+    return TRUE;
+}
+
+static BOOLEAN stop_at_third(void *context, const struct nth_field *field)
+{
+    (void)field;
+    return ++*(unsigned *)context < 3;
+}
+
+static void fields_do_not_overlap_and_visiting_can_stop(void **state)
+{
+    (void)state;
+    unsigned visited = 0;
+    HANDLE heap = fixed_program(tell_nobody);
+    span_count = 0;
+    const size_t told_of = nth_fields(heap, add_span, NULL);
+    assert_int_equal(told_of, span_count);
+    assert_true(span_count > 100);
+    assert_int_equal(nth_fields(heap, stop_at_third, &visited), 3);
+    assert_int_equal(visited, 3);
+    assert_int_equal(nth_fields(NULL, add_span, NULL), 0);
+    assert_int_equal(nth_fields(&visited, add_span, NULL), 0);
+}
+
+/* ---- locks ---- */
+
+static struct {
+    unsigned made;
+    unsigned destroyed;
+    unsigned held;
+    unsigned refuse_at; /* this creation is refused, counted from 1; 0: none */
+    unsigned asked;
+} table;
+
+static enum nth_seam_status lock_create(void *self, void **lock)
+{
+    static uint64_t place;
+    assert_ptr_equal(self, &table);
+    if (++table.asked == table.refuse_at) {
+        return NTH_SEAM_REFUSED;
+    }
+    table.made++;
+    *lock = &place;
+    return NTH_SEAM_OK;
+}
+
+static void lock_destroy(void *self, void *lock)
+{
+    assert_ptr_equal(self, &table);
+    assert_non_null(lock);
+    table.destroyed++;
+}
+
+static void lock_acquire(void *self, void *lock)
+{
+    assert_ptr_equal(self, &table);
+    assert_non_null(lock);
+    table.held++;
+}
+
+static BOOLEAN lock_try(void *self, void *lock)
+{
+    lock_acquire(self, lock);
+    return TRUE;
+}
+
+static void lock_release(void *self, void *lock)
+{
+    assert_ptr_equal(self, &table);
+    assert_non_null(lock);
+    table.held--;
+}
+
+static void lock_pause(void *self)
+{
+    assert_ptr_equal(self, &table);
+}
+
+static void use_lock_table(unsigned refuse_at)
+{
+    static const struct nth_locks locks = {.self = &table,
+                                           .create = lock_create,
+                                           .destroy = lock_destroy,
+                                           .acquire = lock_acquire,
+                                           .try_acquire = lock_try,
+                                           .release = lock_release,
+                                           .pause = lock_pause};
+    struct nth_seam seam = rig_seam();
+    nth_process_reset(); /* what an earlier table made goes back to it, and is not counted */
+    memset(&table, 0, sizeof(table));
+    table.refuse_at = refuse_at;
+    seam.locks = &locks;
+    nth_seam_set(&seam);
+}
+
+static void locks_come_from_the_table_and_go_back(void **state)
+{
+    (void)state;
+    use_lock_table(0);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    const unsigned made = table.made;
+    assert_int_equal(table.held, 0);
+    assert_true(HeapLock(heap));
+    assert_int_equal(table.held, 1);
+    assert_true(HeapLock(heap)); /* core counts */
+    assert_int_equal(table.held, 1);
+    assert_true(HeapUnlock(heap));
+    assert_true(HeapUnlock(heap));
+    assert_int_equal(table.held, 0);
+    assert_non_null(HeapCreate(HEAP_NO_SERIALIZE, 0, 0)); /* has none */
+    assert_int_equal(table.made, made);
+    assert_true(HeapDestroy(heap));
+    assert_int_equal(table.destroyed, 1);
+    struct nth_seam seam = rig_seam();
+    nth_seam_set(&seam);
+    assert_int_equal(table.destroyed, table.made);
+    assert_int_equal(table.held, 0);
+}
+
+/* The first lock is the process's own, the second the heap's. */
+static void a_lock_table_that_refuses_makes_creation_fail(void **state)
+{
+    (void)state;
+    for (unsigned refuse_at = 1; refuse_at <= 2; refuse_at++) {
+        use_lock_table(refuse_at);
+        SetLastError(RIG_LAST_ERROR);
+        assert_null(HeapCreate(0, 0, 0));
+        assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
+        assert_int_equal(table.held, 0);
+        HANDLE heap = HeapCreate(0, 0, 0); /* it recovers */
+        assert_non_null(heap);
+        assert_non_null(HeapAlloc(heap, 0, 100));
+        assert_true(HeapDestroy(heap));
+        nth_process_reset();
+        demand_balance_zero();
+        assert_int_equal(table.destroyed, table.made);
+        use_lock_table(refuse_at);
+        assert_null(GetProcessHeap());
+        assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
+        assert_non_null(GetProcessHeap());
+        assert_int_equal(table.held, 0);
+    }
+    rig_report_demand_none();
+    struct nth_seam seam = rig_seam();
+    nth_seam_set(&seam);
+}
+
+/* ---- hooks ---- */
+
+static struct {
+    void *context;
+    HANDLE heap;
+    PVOID given;
+    unsigned count;
+} hook;
+
+/* The heap is unlocked and whole: the hook may use it. */
+static void report_hook(void *context, const struct nth_report *report)
+{
+    hook.context = context;
+    hook.heap = report->heap;
+    hook.given = HeapAlloc(report->heap, 0, 100);
+    hook.count++;
+}
+
+static void the_report_hook_has_its_context_and_may_use_the_heap(void **state)
+{
+    (void)state;
+    int mine = 0;
+    struct nth_seam seam = rig_seam();
+    seam.report = report_hook;
+    seam.report_context = &mine;
+    memset(&hook, 0, sizeof(hook));
+    nth_seam_set(&seam);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_false(HeapFree(heap, 0, heap));
+    assert_int_equal(hook.count, 1);
+    assert_ptr_equal(hook.context, &mine);
+    assert_ptr_equal(hook.heap, heap);
+    assert_non_null(hook.given);
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
+/* Ends the process with 0 when hook, context and order are right: the report comes first. */
+static void terminate_hook(void *context, NTSTATUS status)
+{
+    _exit(context == &hook && status == STATUS_HEAP_CORRUPTION && hook.count == 1 ? 0 : 1);
+}
+
+static int status_of(pid_t child)
+{
+    int how = 0;
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &how, 0), child);
+    return how;
+}
+
+static void the_terminate_hook_has_its_context_and_comes_after_the_report(void **state)
+{
+    (void)state;
+    const pid_t child = fork();
+    if (child == 0) {
+        struct nth_seam seam = rig_seam();
+        memset(&hook, 0, sizeof(hook));
+        seam.report = report_hook;
+        seam.terminate = terminate_hook;
+        seam.terminate_context = &hook;
+        nth_seam_set(&seam);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
+        HeapFree(heap, 0, heap);
+        _exit(2);
+    }
+    assert_int_equal(status_of(child), 0);
+}
+
+static void without_a_hook_a_report_is_one_line_on_standard_error(void **state)
+{
+    (void)state;
+    char line[512] = {0};
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        nth_seam_set(NULL);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        HeapFree(heap, 0, heap);
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    assert_int_equal(status_of(child), 0);
+    const ssize_t length = read(ends[0], line, sizeof(line) - 1);
+    (void)close(ends[0]);
+    assert_true(length > 0);
+    assert_ptr_equal(strchr(line, '\n'), line + length - 1);
+    assert_non_null(strstr(line, "HeapFree"));
+    assert_non_null(strstr(line, nth_reason_name(NTH_CORRUPT_INTERIOR_POINTER)));
+    assert_non_null(strstr(line, nth_reason_text(NTH_CORRUPT_INTERIOR_POINTER)));
+}
+
+static void reasons_out_of_range_are_unknown(void **state)
+{
+    (void)state;
+    assert_string_equal(nth_reason_name(NTH_REASON_COUNT), "UNKNOWN");
+    assert_string_equal(nth_reason_text(NTH_REASON_COUNT), "UNKNOWN");
+    for (unsigned idx = 0; idx < NTH_REASON_COUNT; idx++) {
+        assert_true(strlen(nth_reason_text((enum nth_reason)idx)) > 10);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(after_a_reset_everything_is_given_back_the_process_heap_too),
+        TEST(setting_the_seam_destroys_all_heaps),
+        TEST(without_a_seam_the_defaults_hold),
+        TEST(one_program_gives_the_same_offsets_and_bytes_in_any_arena),
+        TEST(two_runs_after_a_reset_leave_the_same_metadata),
+        TEST(an_arena_refuses_beyond_its_limits),
+        TEST(processes_without_a_seed_have_keys_of_their_own),
+        TEST(heaps_of_one_process_have_keys_of_their_own),
+        TEST(every_page_call_site_is_listed_once),
+        TEST(fields_do_not_overlap_and_visiting_can_stop),
+        TEST(locks_come_from_the_table_and_go_back),
+        TEST(a_lock_table_that_refuses_makes_creation_fail),
+        TEST(the_report_hook_has_its_context_and_may_use_the_heap),
+        TEST(the_terminate_hook_has_its_context_and_comes_after_the_report),
+        TEST(without_a_hook_a_report_is_one_line_on_standard_error),
+        TEST(reasons_out_of_range_are_unknown),
+    };
+    return cmocka_run_group_tests_name("seam", tests, NULL, NULL);
+}

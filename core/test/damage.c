@@ -11,7 +11,6 @@
 
 #define WARM_BYTES ((SIZE_T)40)
 #define LARGE_BYTES ((SIZE_T)0x90000)
-#define ARENA_BYTES NTH_WORDS(0x10000000, 0x8000000)
 #define PATIENCE_SECONDS 120u /* a deadlock is a failure, not a wait */
 
 /* The n-th page call of this thread from now on writes where nothing may. */
@@ -258,18 +257,6 @@ static void sweep(const struct operation *operation)
     assert_true(HeapValidate(other, 0, NULL));
 }
 
-static struct nth_arena *arena;
-
-static int setup(void **state)
-{
-    (void)state;
-    (void)crew_setup(state);
-    arena = arena == NULL ? nth_arena_create(ARENA_BYTES, ARENA_BYTES) : arena;
-    nth_arena_reset(arena);
-    crew_use_pages(nth_arena_pages(arena));
-    return arena == NULL ? -1 : 0;
-}
-
 /* D18, at every page call of every operation. */
 static void a_fault_in_the_middle_of_a_call_damages_that_heap_only(void **state)
 {
@@ -318,7 +305,7 @@ static void a_fault_while_the_process_heap_is_made_leaves_it_to_the_next_call(vo
         assert_int_equal(crew_run(&hand), 1);
         crew_exercise(hand.heap);
         assert_int_equal(crew_teardown(state), 0);
-        assert_int_equal(setup(state), 0);
+        assert_int_equal(crew_setup_arena(state), 0);
     }
     assert_true(number > 2);
 }
@@ -360,7 +347,7 @@ static void a_fault_while_a_heap_is_destroyed_locks_nobody_out(void **state)
         assert_int_equal(crew_run(&hand), 1);
         assert_int_equal(crew_run(&bystander), 1);
         assert_int_equal(crew_teardown(state), 0); /* with everything given back */
-        assert_int_equal(setup(state), 0);
+        assert_int_equal(crew_setup_arena(state), 0);
     }
     assert_true(number > 3);
 }
@@ -395,7 +382,7 @@ static void after_a_fault_there_is_no_obstacle_to_fork(void **state)
     assert_true(HeapDestroy(scene.heap));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, crew_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, crew_setup_arena, crew_teardown)
 
 int main(void)
 {

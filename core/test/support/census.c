@@ -15,7 +15,7 @@
 #include "sanitize.h"
 
 #define SHARD_COUNT 2u
-#define TOLD_MAX 40u /* bad verdicts told in full, each shard */
+#define BAD_MAX 60u /* bad verdicts after which a shard gives up */
 #define FOREIGN_BYTES ((SIZE_T)0x40000)
 #define LARGE_BYTES ((SIZE_T)0x90000) /* past the threshold */
 
@@ -183,6 +183,9 @@ const char *census_state_name(unsigned state)
 HANDLE census_make(unsigned state)
 {
     (void)rig_setup(NULL);
+    struct nth_seam seam = rig_seam();
+    seam.locks = census_locks();
+    nth_seam_set(&seam);
     census_world.flags = 0;
     census_world.count = 0;
     census_world.damage = NULL;
@@ -449,6 +452,7 @@ const char *census_verdict_name(enum census_verdict verdict)
 
 struct shared {
     size_t at[SHARD_COUNT]; /* the case that each shard is about */
+    unsigned bad[SHARD_COUNT];
     uint8_t verdicts[];
 };
 
@@ -485,17 +489,18 @@ static void processor_limit(void)
 static void shard_run(const struct census_case *cases, size_t count, struct shared *shared,
                       unsigned shard)
 {
-    unsigned told = 0;
     (void)signal(SIGSEGV, SIG_DFL);
     (void)signal(SIGBUS, SIG_DFL);
     (void)signal(SIGABRT, SIG_DFL);
     (void)signal(SIGVTALRM, SIG_DFL);
-    for (size_t idx = shared->at[shard]; idx < count; idx += SHARD_COUNT) {
+    for (size_t idx = shared->at[shard]; idx < count && shared->bad[shard] < BAD_MAX;
+         idx += SHARD_COUNT) {
         char text[128];
         shared->at[shard] = idx;
         processor_limit();
         const enum census_verdict verdict = census_run(&cases[idx], text, sizeof(text));
-        if (verdict > CENSUS_HARMLESS && told++ < TOLD_MAX) {
+        if (verdict > CENSUS_HARMLESS) {
+            shared->bad[shard]++;
             tell(&cases[idx], verdict, text);
         }
         shared->verdicts[idx] = (uint8_t)verdict;
@@ -520,9 +525,10 @@ static BOOLEAN shard_ended(const struct census_case *cases, size_t count, struct
                            unsigned shard, int how)
 {
     const size_t at = shared->at[shard];
-    if (at >= count) {
+    if (at >= count || shared->bad[shard] >= BAD_MAX) {
         return TRUE;
     }
+    shared->bad[shard]++;
     const BOOLEAN hang = WIFSIGNALED(how) && WTERMSIG(how) == SIGVTALRM;
     shared->verdicts[at] = hang ? CENSUS_HANG : CENSUS_CRASH;
     tell(&cases[at], shared->verdicts[at], "the process ended");

@@ -64,7 +64,7 @@ const struct census_block *census_block_at(unsigned idx);
 unsigned census_nearest(LPCVOID address);
 
 /* Run all cases in two forked shards and fill `verdicts` (shared memory from census_verdicts). Each
- * bad verdict is told on standard error, up to a limit. */
+ * bad verdict is told on standard error; a shard with many leaves the rest CENSUS_OPEN. */
 uint8_t *census_verdicts(size_t count);
 void census_sweep(const struct census_case *cases, size_t count, uint8_t *verdicts);
 

@@ -126,6 +126,41 @@ void census_damage(const struct census_case *wanted)
     }
 }
 
+/* ---- locks ---- */
+
+/* Of the default table, held by this process, which has one thread. */
+static int locks_held;
+
+static void lock_acquire(void *self, void *lock)
+{
+    nth_locks_os()->acquire(self, lock);
+    locks_held++;
+}
+
+static BOOLEAN lock_try(void *self, void *lock)
+{
+    const BOOLEAN got = nth_locks_os()->try_acquire(self, lock);
+    locks_held += got;
+    return got;
+}
+
+static void lock_release(void *self, void *lock)
+{
+    locks_held--;
+    nth_locks_os()->release(self, lock);
+}
+
+const struct nth_locks *census_locks(void)
+{
+    static struct nth_locks locks;
+    locks = *nth_locks_os();
+    locks.acquire = lock_acquire;
+    locks.try_acquire = lock_try;
+    locks.release = lock_release;
+    locks_held = 0;
+    return &locks;
+}
+
 /* ---- calls ---- */
 
 static void log_add(uint64_t word)
@@ -150,6 +185,9 @@ static struct rig_outcome call(const struct rig_args *args)
     log_add(((uint64_t)outcome.value * 31u + outcome.last_error) * 31u + outcome.raised);
     if (outcome.raised) {
         census_break("raised without being asked to");
+    }
+    if (locks_held != 0) {
+        census_break("a lock is still held");
     }
     if (outcome.reports > 1) {
         census_break("reported more than once in a call");

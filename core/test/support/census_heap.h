@@ -46,6 +46,9 @@ void census_contents(void);
 
 void census_break(const char *rule);
 
+/* Locks whose number held is looked at after each call. */
+const struct nth_locks *census_locks(void);
+
 /* Do the damage; bytes of the application in it are the application's from now on. */
 void census_damage(const struct census_case *wanted);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CHILD_SECONDS 30u
+#define ARENA_BYTES NTH_WORDS(0x40000000, 0x20000000)
 #define PAGE_CALLS (NTH_PAGE_REMAP + 1)
 
 enum { HAND_WORKS = 0, HAND_WAITS, HAND_DONE };
@@ -183,6 +184,19 @@ int crew_setup(void **state)
     crew_use_pages(nth_pages_os());
     memset(crew.page_counts, 0, sizeof(crew.page_counts));
     (void)crew_reports_take();
+    return 0;
+}
+
+int crew_setup_arena(void **state)
+{
+    static struct nth_arena *arena;
+    (void)crew_setup(state);
+    arena = arena == NULL ? nth_arena_create(ARENA_BYTES, ARENA_BYTES) : arena;
+    if (arena == NULL) {
+        return -1;
+    }
+    nth_arena_reset(arena);
+    crew_use_pages(nth_arena_pages(arena));
     return 0;
 }
 

@@ -25,7 +25,10 @@
 int crew_setup(void **state);
 int crew_teardown(void **state);
 
-/* The same over another page source, from the start of the test body on. */
+/* The same over an arena: nothing else's addresses matter, and pages cannot be moved. */
+int crew_setup_arena(void **state);
+
+/* Another page source, from here on. */
 void crew_use_pages(const struct nth_pages *pages);
 
 /* A check that works in any thread and in children: says what failed and ends the process. */

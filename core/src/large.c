@@ -289,6 +289,8 @@ static enum nth_status large_move(struct nth_heap *heap, struct nth_region *regi
         nth_large_drop(fresh);
         return NTH_NO_MEMORY;
     }
+    nth_poison(nth_region_place(fresh, 0), (size_t)pages * NTH_PAGE_BYTES);
+    nth_unpoison(nth_large_data(fresh), (size_t)region->requested);
     account(heap, region, false);
     region->committed_pages = 0;
     fresh->committed_pages = pages;

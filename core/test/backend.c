@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The back end: cutting, merging, growing in place, giving pages back, fixed heaps to their last byte,
- * many segments, large blocks. In heaps that have no front end; over the arena and over the operating
- * system's pages. */
+ * The back end: cutting, merging, growing in place, giving pages back, fixed heaps to their last
+ * byte, many segments, large blocks. In heaps that have no front end; over the arena and over the
+ * operating system's pages. */
 #include "support/crew.h"
 
 #include <stdlib.h>
@@ -206,11 +206,10 @@ static void in_place_a_block_grows_into_the_free_one_behind(void **state)
                             (SIZE_T)(behind - block) - HEADER + 1));
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 700), block);
     demand_kept(block, 300, 300);
-    assert_int_equal(free_at(heap, block + gross(700)),
-                     (SIZE_T)(behind - block) - gross(700));
-    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block,
-                                 (SIZE_T)(behind - block) - HEADER),
-                     block);
+    assert_int_equal(free_at(heap, block + gross(700)), (SIZE_T)(behind - block) - gross(700));
+    assert_ptr_equal(
+        HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, (SIZE_T)(behind - block) - HEADER),
+        block);
     assert_true(HeapValidate(heap, 0, NULL));
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 10), block);
     assert_int_equal(free_at(heap, block + gross(10)), (SIZE_T)(behind - block) - gross(10));
@@ -406,14 +405,19 @@ static void large_blocks_grow_and_shrink(void)
     pattern_check(block, LARGE);
     assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 8 * LARGE));
     assert_int_equal(HeapSize(heap, 0, block), LARGE + LARGE / 8);
+    block[LARGE + LARGE / 8 - 1] = 0x77;
     for (SIZE_T size = 2 * LARGE; size <= 16 * LARGE; size *= 2) {
+        const SIZE_T last = HeapSize(heap, 0, block) - 1;
         block = HeapReAlloc(heap, HEAP_ZERO_MEMORY, block, size);
         assert_non_null(block);
+        assert_int_equal(block[last], 0x77);
+        assert_int_equal(block[size - 1], 0);
         pattern_check(block, LARGE);
         for (SIZE_T idx = LARGE + LARGE / 8; idx < size; idx += 1021) {
-            assert_int_equal(block[idx], 0);
+            assert_true(block[idx] == 0 || block[idx] == 0x77);
         }
         assert_int_equal(HeapSize(heap, 0, block), size);
+        block[size - 1] = 0x77;
         assert_true(HeapValidate(heap, 0, NULL));
     }
     const SIZE_T high = committed(heap);
@@ -451,9 +455,11 @@ static void large_blocks_keep_their_bytes_where_pages_move(void **state)
     assert_int_equal(crew_pages_count(NTH_PAGE_REMAP) > before, !NTH_SHADOW_ONLY_IN_PLACE);
 }
 
-#define OVER_ARENA(name)                                                                           \
-    cmocka_unit_test_setup_teardown(name, crew_setup_arena, crew_teardown)
-#define OVER_SYSTEM(name) {#name "_over_the_system", name, crew_setup, crew_teardown, NULL}
+#define OVER_ARENA(name) cmocka_unit_test_setup_teardown(name, crew_setup_arena, crew_teardown)
+#define OVER_SYSTEM(name)                                                                          \
+    {                                                                                              \
+#name "_over_the_system", name, crew_setup, crew_teardown, NULL                            \
+    }
 #define OVER_BOTH(name) OVER_ARENA(name), OVER_SYSTEM(name)
 
 int main(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A hardware fault in the middle of a call, at every call of the page source that the call makes: the
- * exception reaches the caller, nothing stays locked, a heap that was being worked in is damaged and
- * refuses (D18), destroying it gives everything back, and nobody else notices. */
+ * A hardware fault in the middle of a call, at every call of the page source that the call makes:
+ * the exception reaches the caller, nothing stays locked, a heap that was being worked in is
+ * damaged and refuses (D18), destroying it gives everything back, and nobody else notices. */
 #include "support/crew.h"
 
 #include <string.h>
@@ -395,6 +395,7 @@ int main(void)
         TEST(a_fault_while_a_heap_is_destroyed_locks_nobody_out),
         TEST(after_a_fault_there_is_no_obstacle_to_fork),
     };
-    return no_access == MAP_FAILED ? 1
-                                   : cmocka_run_group_tests_name("faults in calls", tests, NULL, NULL);
+    return no_access == MAP_FAILED
+               ? 1
+               : cmocka_run_group_tests_name("faults in calls", tests, NULL, NULL);
 }

@@ -12,9 +12,9 @@
 
 #define NAME_MAX_COUNT 64u
 #define CASE_MAX 150000u
-#define WHOLE_BYTES 160u   /* fields up to this size are flipped bit by bit */
-#define SAMPLE_COUNT 300u  /* of larger ones, so many bits */
-#define USED_WORDS 12u     /* of an array that begins all zero: words in use, whole */
+#define WHOLE_BYTES 160u  /* fields up to this size are flipped bit by bit */
+#define SAMPLE_COUNT 300u /* of larger ones, so many bits */
+#define USED_WORDS 12u    /* of an array that begins all zero: words in use, whole */
 
 /* The slow sanitizers look at every so-many-th bit. */
 #if defined(NTH_TSAN) || defined(NTH_MSAN)
@@ -60,8 +60,8 @@ static void add_bit(const struct nth_field *field, size_t bit)
     };
     /* A field of no block is looked at through one block after the other. */
     const unsigned turn_of = (unsigned)(case_count / 5 % census_block_count());
-    made->target = (uint16_t)census_nearest(
-        field->block != NULL ? field->block : census_block_at(turn_of)->user);
+    made->target = (uint16_t)census_nearest(field->block != NULL ? field->block
+                                                                 : census_block_at(turn_of)->user);
     case_count++;
 }
 
@@ -133,8 +133,7 @@ static void print_table(const uint8_t *verdicts, unsigned totals[CENSUS_VERDICT_
         }
         print_message("%-18s %8u %8u %8u %8u %7u %7u %6u %5u\n", names[name], sum,
                       row[CENSUS_TOUCH], row[CENSUS_VALIDATE], row[CENSUS_HARMLESS],
-                      row[CENSUS_SILENT], row[CENSUS_BROKEN], row[CENSUS_CRASH],
-                      row[CENSUS_HANG]);
+                      row[CENSUS_SILENT], row[CENSUS_BROKEN], row[CENSUS_CRASH], row[CENSUS_HANG]);
     }
 }
 

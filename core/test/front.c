@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The low-fragmentation front end: when it starts, whose slots it hands out, what happens to the
- * magazines of threads that are gone, and that all of it can be given back. Which part of the heap a
- * block belongs to is what RtlWalkHeap says. */
+ * magazines of threads that are gone, and that all of it can be given back. Which part of the heap
+ * a block belongs to is what RtlWalkHeap says. */
 #include "support/crew.h"
 
 #include <stdlib.h>
@@ -89,8 +89,8 @@ static void what_was_freed_before_does_not_count(void **state)
 
 static int compare(const void *left, const void *right)
 {
-    const uintptr_t a = (uintptr_t)*(void *const *)left;
-    const uintptr_t b = (uintptr_t)*(void *const *)right;
+    const uintptr_t a = (uintptr_t) * (void *const *)left;
+    const uintptr_t b = (uintptr_t) * (void *const *)right;
     return (a > b) - (a < b);
 }
 
@@ -189,8 +189,10 @@ static uintptr_t allocate_and_leave(struct crew_hand *hand)
     return (uintptr_t)hand->block;
 }
 
+/* Started while the first one lives, so that it is not mistaken for it. */
 static uintptr_t allocate_one(struct crew_hand *hand)
 {
+    crew_await(hand->extra);
     hand->block = HeapAlloc(hand->heap, 0, 100);
     crew_demand(HeapFree(hand->heap, 0, hand->block));
     return (uintptr_t)hand->block;
@@ -200,12 +202,19 @@ static void magazines_of_a_thread_that_is_gone_are_taken_over(void **state)
 {
     (void)state;
     HANDLE heap = heap_new();
+    int go[5] = {0};
+    struct crew_hand next[5];
     struct crew_hand first = {.work = allocate_and_leave, .heap = heap};
-    const uintptr_t top = crew_run(&first);
+    crew_start(&first);
+    for (size_t idx = 0; idx < 5; idx++) {
+        next[idx] = (struct crew_hand){.work = allocate_one, .heap = heap, .extra = &go[idx]};
+        crew_start(&next[idx]);
+    }
+    const uintptr_t top = crew_join(&first);
     const size_t reservations = nth_balance_now().reservation_count;
-    for (unsigned count = 0; count < 5; count++) {
-        struct crew_hand next = {.work = allocate_one, .heap = heap};
-        assert_int_equal(crew_run(&next), top);
+    for (size_t idx = 0; idx < 5; idx++) {
+        crew_raise(&go[idx]);
+        assert_int_equal(crew_join(&next[idx]), top);
     }
     assert_int_equal(nth_balance_now().reservation_count, reservations);
 }

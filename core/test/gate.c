@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * HeapLock wins: while a thread holds it, no other thread allocates, frees, looks or locks in that
- * heap, the front end without the lock included, and calls under way are waited for (D57 to D60). */
+ * heap, the front end without the lock included, and calls under way are waited for (D57 to D60).
+ */
 #include "support/crew.h"
 
 #include <sched.h>
@@ -178,19 +179,32 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {call_alloc, WARM_BYTES, FALSE},     {call_rtl_alloc, WARM_BYTES, FALSE},
-    {call_free, WARM_BYTES, TRUE},       {call_rtl_free, WARM_BYTES, TRUE},
-    {call_realloc, WARM_BYTES, TRUE},    {call_size, WARM_BYTES, TRUE},
-    {call_alloc, BACK_BYTES, FALSE},     {call_free, BACK_BYTES, TRUE},
-    {call_realloc, BACK_BYTES, TRUE},    {call_size, BACK_BYTES, TRUE},
-    {call_alloc, LARGE_BYTES, FALSE},    {call_free, LARGE_BYTES, TRUE},
-    {call_realloc, LARGE_BYTES, TRUE},   {call_size, LARGE_BYTES, TRUE},
-    {call_validate, 1, FALSE},           {call_validate_block, WARM_BYTES, TRUE},
-    {call_walk, 1, FALSE},               {call_rtl_walk, 1, FALSE},
-    {call_lock, 1, FALSE},               {call_compact, 1, FALSE},
-    {call_summary, 1, FALSE},            {call_zero, 1, FALSE},
-    {call_query, 1, FALSE},              {call_set, 1, FALSE},
-    {call_user_info, WARM_BYTES, TRUE},  {call_multiple, WARM_BYTES, FALSE},
+    {call_alloc, WARM_BYTES, FALSE},
+    {call_rtl_alloc, WARM_BYTES, FALSE},
+    {call_free, WARM_BYTES, TRUE},
+    {call_rtl_free, WARM_BYTES, TRUE},
+    {call_realloc, WARM_BYTES, TRUE},
+    {call_size, WARM_BYTES, TRUE},
+    {call_alloc, BACK_BYTES, FALSE},
+    {call_free, BACK_BYTES, TRUE},
+    {call_realloc, BACK_BYTES, TRUE},
+    {call_size, BACK_BYTES, TRUE},
+    {call_alloc, LARGE_BYTES, FALSE},
+    {call_free, LARGE_BYTES, TRUE},
+    {call_realloc, LARGE_BYTES, TRUE},
+    {call_size, LARGE_BYTES, TRUE},
+    {call_validate, 1, FALSE},
+    {call_validate_block, WARM_BYTES, TRUE},
+    {call_walk, 1, FALSE},
+    {call_rtl_walk, 1, FALSE},
+    {call_lock, 1, FALSE},
+    {call_compact, 1, FALSE},
+    {call_summary, 1, FALSE},
+    {call_zero, 1, FALSE},
+    {call_query, 1, FALSE},
+    {call_set, 1, FALSE},
+    {call_user_info, WARM_BYTES, TRUE},
+    {call_multiple, WARM_BYTES, FALSE},
     {call_multiple, BACK_BYTES, FALSE},
 };
 
@@ -456,8 +470,7 @@ static void a_locked_heap_stands_still(void **state)
     HANDLE heap = heap_new();
     struct crew_hand pairs[3];
     for (size_t idx = 0; idx < 3; idx++) {
-        pairs[idx] =
-            (struct crew_hand){.work = pairs_until_told, .heap = heap, .extra = &stop};
+        pairs[idx] = (struct crew_hand){.work = pairs_until_told, .heap = heap, .extra = &stop};
         crew_start(&pairs[idx]);
     }
     for (unsigned round = 0; round < 300; round++) {

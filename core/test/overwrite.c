@@ -77,8 +77,7 @@ static void find_ranges(HANDLE heap)
 /* Half of them near a live block's start or end, where an application's errors go. */
 static uint8_t *somewhere(SIZE_T bytes)
 {
-    const struct census_block *block =
-        census_block_at((unsigned)(next() % census_block_count()));
+    const struct census_block *block = census_block_at((unsigned)(next() % census_block_count()));
     if (next() % 2 == 0 && block->user != NULL) {
         uint8_t *user = block->user;
         return next() % 2 == 0 ? user - 8 - next() % 40 : user + block->bytes + next() % 16;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the sanitizers see of a program that uses core: its own errors on core's blocks at the line
- * where it makes them, core's at memory that core keeps to itself, and nothing where nothing is wrong.
- * Each deed is a child's; its report is read. Skipped in builds without the sanitizer concerned. */
+ * where it makes them, core's at memory that core keeps to itself, and nothing where nothing is
+ * wrong. Each deed is a child's; its report is read. Skipped in builds without the sanitizer
+ * concerned. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,8 +79,8 @@ static void run_child(struct run *run)
     assert_int_equal(waitpid(child, &run->status, 0), child);
 }
 
-/* The report names the line that the child announced, in its first stack's first frame that lies in the
- * child's source, and nothing of core stands before it. */
+/* The report names the line that the child announced, in its first stack's first frame that lies in
+ * the child's source, and nothing of core stands before it. */
 static void demand_named(struct run *run, const char *kind)
 {
     char place[128];
@@ -139,11 +140,8 @@ static const struct {
     const char *whole;
     const char *odd;
 } blocks[] = {
-    {"back", "24", "21"},
-    {"front", "40", "37"},
-    {"back", "4096", "4095"},
-    {"back", "8192", "8189"},
-    {"back", "0x90000", "0x90001"},
+    {"back", "24", "21"},     {"front", "40", "37"},          {"back", "4096", "4095"},
+    {"back", "8192", "8189"}, {"back", "0x90000", "0x90001"},
 };
 
 #define KIND_COUNT (sizeof(blocks) / sizeof(blocks[0]))
@@ -193,8 +191,7 @@ static void use_after_free_is_named_at_its_line(void **state)
     need(WITH_ASAN);
     for (size_t idx = 0; idx < KIND_COUNT; idx++) {
         misuse(blocks[idx].kind, blocks[idx].whole,
-               idx % 2 == 0 ? "use after free" : "read after free",
-               idx < 2 ? poison : any_address);
+               idx % 2 == 0 ? "use after free" : "read after free", idx < 2 ? poison : any_address);
     }
     misuse("back", "1000", "write after moving", poison);
 }
@@ -220,8 +217,8 @@ static void deciding_by_what_nobody_wrote_is_named_at_its_line(void **state)
 {
     (void)state;
     need(WITH_MSAN);
-    static const char *const deeds[] = {"fresh",          "back end recycled", "front end recycled",
-                                        "large",          "grown in place",    "grown elsewhere",
+    static const char *const deeds[] = {"fresh",      "back end recycled", "front end recycled",
+                                        "large",      "grown in place",    "grown elsewhere",
                                         "grown large"};
     for (size_t idx = 0; idx < sizeof(deeds) / sizeof(deeds[0]); idx++) {
         struct run run = {.words = {"fresh", deeds[idx]}};
@@ -255,9 +252,8 @@ static void a_race_on_a_block_is_named_at_its_line(void **state)
 static void handing_over_through_the_heap_is_silent(void **state)
 {
     (void)state;
-    static const char *const deeds[] = {"under the lock: silent",
-                                        "freed and allocated again: silent",
-                                        "freed by another: silent"};
+    static const char *const deeds[] = {
+        "under the lock: silent", "freed and allocated again: silent", "freed by another: silent"};
     for (size_t idx = 0; idx < 3; idx++) {
         struct run run = {.words = {"race", deeds[idx]}};
         run_child(&run);

@@ -4,171 +4,14 @@
  * refused in turn, once and from there on. After each call the outcome must be the ruled one, with
  * the refusal of this very call as its only cause; heaps whole, contents intact, nothing locked,
  * accounts equal to what the page source itself has outstanding. Locks are refused likewise. */
-#include "support/rig.h"
+#include "support/ledger.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define SPAN_BYTES ((size_t)0x4000000)
-#define COMMIT_BYTES ((size_t)0x2000000)
-#define PAGE_COUNT (SPAN_BYTES / NTH_PAGE_BYTES)
-#define GRANULE_COUNT (SPAN_BYTES / NTH_GRANULE_BYTES)
 #define HEAP_COUNT 3u
 #define BLOCK_COUNT 24u
 #define MANY 20u /* blocks of one size: enough for the front end */
-
-/* ---- a page source that keeps its own books ---- */
-
-static struct {
-    struct nth_arena *arena;
-    const struct nth_pages *real;
-    struct nth_pages pages;
-    unsigned calls;     /* of all kinds, from the start of the program */
-    unsigned fail_at;   /* this call is refused, counted from 1; 0: none */
-    BOOLEAN for_good;   /* and all behind it */
-    unsigned refusals;
-    unsigned kinds[NTH_PAGE_REMAP + 1];
-    uint8_t committed[PAGE_COUNT];
-    size_t reserved[GRANULE_COUNT]; /* bytes of the reservation that begins here */
-    BOOLEAN foreign_site; /* a call named no listed site, or one of another kind */
-} source;
-
-static BOOLEAN refused(const struct nth_site *site, enum nth_page_call call)
-{
-    BOOLEAN listed = FALSE;
-    for (size_t idx = 0; idx < nth_site_count(); idx++) {
-        listed = listed || nth_site_at(idx) == site;
-    }
-    source.foreign_site = source.foreign_site || !listed || site->call != call;
-    source.calls++;
-    const BOOLEAN refuse =
-        source.fail_at != 0 && (source.for_good ? source.calls >= source.fail_at
-                                                : source.calls == source.fail_at);
-    source.refusals += refuse;
-    source.kinds[call] += refuse;
-    return refuse;
-}
-
-static size_t page_of(const void *place)
-{
-    return ((uintptr_t)place - source.pages.low) / NTH_PAGE_BYTES;
-}
-
-static size_t *reservation_of(const void *base)
-{
-    return &source.reserved[((uintptr_t)base - source.pages.low) / NTH_GRANULE_BYTES];
-}
-
-static enum nth_seam_status reserve(void *self, const struct nth_site *site, size_t bytes,
-                                    void **base)
-{
-    (void)self;
-    if (refused(site, NTH_PAGE_RESERVE) ||
-        source.real->reserve(source.real->self, site, bytes, base) != NTH_SEAM_OK) {
-        return NTH_SEAM_REFUSED;
-    }
-    *reservation_of(*base) = bytes;
-    return NTH_SEAM_OK;
-}
-
-static enum nth_seam_status commit(void *self, const struct nth_site *site, void *base,
-                                   size_t bytes, BOOLEAN executable)
-{
-    (void)self;
-    if (refused(site, NTH_PAGE_COMMIT) ||
-        source.real->commit(source.real->self, site, base, bytes, executable) != NTH_SEAM_OK) {
-        return NTH_SEAM_REFUSED;
-    }
-    memset(source.committed + page_of(base), 1, bytes / NTH_PAGE_BYTES);
-    return NTH_SEAM_OK;
-}
-
-static enum nth_seam_status decommit(void *self, const struct nth_site *site, void *base,
-                                     size_t bytes)
-{
-    (void)self;
-    if (refused(site, NTH_PAGE_DECOMMIT) ||
-        source.real->decommit(source.real->self, site, base, bytes) != NTH_SEAM_OK) {
-        return NTH_SEAM_REFUSED;
-    }
-    memset(source.committed + page_of(base), 0, bytes / NTH_PAGE_BYTES);
-    return NTH_SEAM_OK;
-}
-
-static enum nth_seam_status release(void *self, const struct nth_site *site, void *base,
-                                    size_t bytes)
-{
-    (void)self;
-    if (refused(site, NTH_PAGE_RELEASE) ||
-        source.real->release(source.real->self, site, base, bytes) != NTH_SEAM_OK) {
-        return NTH_SEAM_REFUSED;
-    }
-    assert_int_equal(*reservation_of(base), bytes);
-    *reservation_of(base) = 0;
-    memset(source.committed + page_of(base), 0, bytes / NTH_PAGE_BYTES);
-    return NTH_SEAM_OK;
-}
-
-static enum nth_seam_status protect(void *self, const struct nth_site *site, void *base,
-                                    size_t bytes, BOOLEAN writable)
-{
-    (void)self;
-    return refused(site, NTH_PAGE_PROTECT)
-               ? NTH_SEAM_REFUSED
-               : source.real->protect(source.real->self, site, base, bytes, writable);
-}
-
-/* Byte by byte, past sanitizers: the arena itself cannot move pages. */
-static enum nth_seam_status remap(void *self, const struct nth_site *site, void *from,
-                                  size_t bytes, void *to)
-{
-    (void)self;
-    if (refused(site, NTH_PAGE_REMAP) ||
-        source.real->commit(source.real->self, site, to, bytes, FALSE) != NTH_SEAM_OK) {
-        return NTH_SEAM_REFUSED;
-    }
-    for (size_t idx = 0; idx < bytes; idx++) {
-        nth_poke((uint8_t *)to + idx, nth_peek((const uint8_t *)from + idx));
-    }
-    memset(source.committed + page_of(to), 1, bytes / NTH_PAGE_BYTES);
-    memset(source.committed + page_of(from), 0, bytes / NTH_PAGE_BYTES);
-    return source.real->decommit(source.real->self, site, from, bytes);
-}
-
-static void source_make(void)
-{
-    source.arena = nth_arena_create(SPAN_BYTES, COMMIT_BYTES);
-    assert_non_null(source.arena);
-    source.real = nth_arena_pages(source.arena);
-    source.pages = *source.real;
-    source.pages.self = &source;
-    source.pages.reserve = reserve;
-    source.pages.commit = commit;
-    source.pages.decommit = decommit;
-    source.pages.release = release;
-    source.pages.protect = protect;
-    source.pages.remap = remap;
-}
-
-/* Core's accounts against the source's own. */
-static void demand_accounts(void)
-{
-    const struct nth_balance balance = nth_balance_now();
-    size_t reserved = 0;
-    size_t count = 0;
-    size_t committed = 0;
-    for (size_t idx = 0; idx < GRANULE_COUNT; idx++) {
-        reserved += source.reserved[idx];
-        count += source.reserved[idx] != 0;
-    }
-    for (size_t idx = 0; idx < PAGE_COUNT; idx++) {
-        committed += source.committed[idx];
-    }
-    assert_int_equal(balance.reserved_bytes, reserved);
-    assert_int_equal(balance.reservation_count, count);
-    assert_int_equal(balance.committed_bytes, committed * NTH_PAGE_BYTES);
-}
 
 /* ---- locks that count ---- */
 
@@ -186,8 +29,8 @@ static enum nth_seam_status lock_create(void *self, void **lock)
 {
     (void)self;
     locks.created++;
-    if (locks.fail_at != 0 && (locks.for_good ? locks.created >= locks.fail_at
-                                              : locks.created == locks.fail_at)) {
+    if (locks.fail_at != 0 &&
+        (locks.for_good ? locks.created >= locks.fail_at : locks.created == locks.fail_at)) {
         locks.refusals++;
         return NTH_SEAM_REFUSED;
     }
@@ -238,7 +81,19 @@ static const struct nth_locks lock_table = {.create = lock_create,
 
 /* ---- the program ---- */
 
-enum kind { CREATE, DESTROY, PROCESS, ALLOC, RAISE, REALLOC, FREE, MANY_ALLOC, MANY_FREE, COMPACT, WALK };
+enum kind {
+    CREATE,
+    DESTROY,
+    PROCESS,
+    ALLOC,
+    RAISE,
+    REALLOC,
+    FREE,
+    MANY_ALLOC,
+    MANY_FREE,
+    COMPACT,
+    WALK
+};
 
 struct op {
     enum kind kind;
@@ -341,7 +196,7 @@ static void add_block(const struct op *op, PVOID block)
 /* A failure has its cause in this very call. */
 static void demand_cause(unsigned before)
 {
-    assert_true(source.refusals + locks.refusals > before);
+    assert_true(ledger.refusals + locks.refusals > before);
 }
 
 static void do_alloc(const struct op *op, unsigned before)
@@ -435,7 +290,7 @@ static void do_whole(const struct op *op)
 
 static void do_op(const struct op *op)
 {
-    const unsigned before = source.refusals + locks.refusals;
+    const unsigned before = ledger.refusals + locks.refusals;
     if (op->kind == CREATE || op->kind == PROCESS) {
         do_create(op, before);
     } else if (heaps[op->heap] == NULL) {
@@ -456,10 +311,10 @@ static void do_op(const struct op *op)
     assert_int_equal(rig_report_count(), 0);
     assert_int_equal(locks.held, 0);
     demand_contents();
-    if (source.refusals + locks.refusals == before) {
+    if (ledger.refusals + locks.refusals == before) {
         return;
     }
-    demand_accounts();
+    ledger_demand_accounts();
     for (unsigned heap = 0; heap < HEAP_COUNT; heap++) {
         assert_true(heaps[heap] == NULL || HeapValidate(heaps[heap], 0, NULL));
     }
@@ -496,20 +351,14 @@ static void demand_another_thread_gets_in(void)
 static void run_start(void)
 {
     struct nth_seam seam = rig_seam();
-    source.fail_at = 0;
-    source.for_good = FALSE;
+    ledger.fail_at = 0;
     locks.fail_at = 0;
-    seam.pages = &source.pages;
+    seam.pages = &ledger.pages;
     seam.locks = &lock_table;
     nth_seam_set(&seam);
-    nth_arena_reset(source.arena);
-    memset(source.committed, 0, sizeof(source.committed));
-    memset(source.reserved, 0, sizeof(source.reserved));
-    memset(source.kinds, 0, sizeof(source.kinds));
+    ledger_reset();
     memset(heaps, 0, sizeof(heaps));
     memset(names, 0, sizeof(names));
-    source.calls = 0;
-    source.refusals = 0;
     locks.used = 0;
     locks.created = 0;
     locks.refusals = 0;
@@ -520,7 +369,7 @@ static void run_start(void)
  * refused in the program with it. */
 static void run_finish(void)
 {
-    source.fail_at = 0;
+    ledger.fail_at = 0;
     locks.fail_at = 0;
     for (size_t idx = 0; idx < OP_COUNT; idx++) {
         if (program[idx].kind == ALLOC && names[program[idx].block].count == 0 &&
@@ -536,13 +385,13 @@ static void run_finish(void)
     }
     demand_contents();
     demand_another_thread_gets_in();
-    demand_accounts();
+    ledger_demand_accounts();
     nth_process_reset();
-    demand_accounts();
+    ledger_demand_accounts();
     assert_int_equal(nth_balance_now().reservation_count, 0);
     assert_int_equal(nth_balance_now().reserved_bytes, 0);
     assert_int_equal(nth_balance_now().committed_bytes, 0);
-    assert_false(source.foreign_site);
+    assert_false(ledger.foreign_site);
 }
 
 static void run_program(unsigned stop_before_end)
@@ -558,23 +407,23 @@ static void every_page_call_can_be_refused(void **state)
     unsigned kinds[NTH_PAGE_REMAP + 1] = {0};
     run_start();
     run_program(0);
-    const unsigned calls = source.calls;
+    const unsigned calls = ledger.calls;
     run_finish();
     assert_true(calls > 60);
     for (unsigned run = 0; run < 2 * calls; run++) {
         run_start();
-        source.fail_at = run / 2 + 1;
-        source.for_good = run % 2 != 0;
-        run_program(source.for_good ? 2 : run / 2 % 3);
+        ledger.fail_at = run / 2 + 1;
+        ledger.for_good = run % 2 != 0;
+        run_program(ledger.for_good ? 2 : run / 2 % 3);
         for (unsigned kind = 0; kind <= NTH_PAGE_REMAP; kind++) {
-            kinds[kind] += source.kinds[kind];
+            kinds[kind] += ledger.kinds[kind];
         }
         run_finish();
     }
     print_message("%u page calls, each refused once and for good: %u reserve, %u commit, %u "
                   "decommit, %u release, %u remap\n",
-                  calls, kinds[NTH_PAGE_RESERVE], kinds[NTH_PAGE_COMMIT],
-                  kinds[NTH_PAGE_DECOMMIT], kinds[NTH_PAGE_RELEASE], kinds[NTH_PAGE_REMAP]);
+                  calls, kinds[NTH_PAGE_RESERVE], kinds[NTH_PAGE_COMMIT], kinds[NTH_PAGE_DECOMMIT],
+                  kinds[NTH_PAGE_RELEASE], kinds[NTH_PAGE_REMAP]);
     assert_true(kinds[NTH_PAGE_RESERVE] > 0);
     assert_true(kinds[NTH_PAGE_COMMIT] > 0);
     assert_true(kinds[NTH_PAGE_DECOMMIT] > 0);
@@ -599,7 +448,8 @@ static void every_lock_can_be_refused(void **state)
     }
 }
 
-/* What the page source refuses to take back is in the accounts, and given back at the next reset. */
+/* What the page source refuses to take back is in the accounts, and given back at the next reset.
+ */
 static void a_refused_release_shows_until_the_next_reset(void **state)
 {
     (void)state;
@@ -608,21 +458,21 @@ static void a_refused_release_shows_until_the_next_reset(void **state)
     const struct nth_balance before = nth_balance_now();
     PVOID block = HeapAlloc(heaps[0], 0, 0x100000);
     assert_non_null(block);
-    source.fail_at = source.calls + 1;
+    ledger.fail_at = ledger.calls + 1;
     assert_true(HeapFree(heaps[0], 0, block));
-    assert_int_equal(source.kinds[NTH_PAGE_RELEASE], 1);
+    assert_int_equal(ledger.kinds[NTH_PAGE_RELEASE], 1);
     assert_int_equal(nth_balance_now().reservation_count, before.reservation_count + 1);
-    demand_accounts();
+    ledger_demand_accounts();
     assert_true(HeapValidate(heaps[0], 0, NULL));
     nth_process_reset();
-    demand_accounts();
+    ledger_demand_accounts();
     assert_int_equal(nth_balance_now().reservation_count, 0);
 }
 
 static int group_setup(void **state)
 {
     (void)state;
-    source_make();
+    ledger_make();
     return 0;
 }
 

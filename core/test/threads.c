@@ -235,8 +235,7 @@ static void child(void *context)
 static void step_rare(struct worker *worker, uint32_t which)
 {
     HANDLE heap = worker->stage->heaps[draw(worker, HEAP_COUNT)];
-    struct crew_hand visitor = {
-        .work = visit, .extra = worker->stage, .size = worker->random};
+    struct crew_hand visitor = {.work = visit, .extra = worker->stage, .size = worker->random};
     if (which < 6) {
         lock_and_look(worker, heap);
     } else if (which < 9) {
@@ -353,8 +352,8 @@ static void a_heap_may_be_destroyed_under_the_hands_of_others(void **state)
         struct crew_hand hands[2];
         HANDLE heap = HeapCreate(0, 0, 0);
         for (size_t idx = 0; idx < 2; idx++) {
-            hands[idx] = (struct crew_hand){
-                .work = use_until_gone, .heap = heap, .extra = &counts[idx]};
+            hands[idx] =
+                (struct crew_hand){.work = use_until_gone, .heap = heap, .extra = &counts[idx]};
             crew_start(&hands[idx]);
         }
         while (__atomic_load_n(&counts[0], __ATOMIC_ACQUIRE) < 100 + round * 5 ||

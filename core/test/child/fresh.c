@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * fresh DEED: deciding by bytes of a block that nobody has written; or, the deed named "...: silent",
- * by bytes that are defined. */
+ * fresh DEED: deciding by bytes of a block that nobody has written; or, the deed named "...:
+ * silent", by bytes that are defined. */
 #include <ntheap/heap.h>
 
 #include "marks.h"
@@ -31,28 +31,28 @@ AS_WRITTEN static void deed_do(HANDLE heap, const char *deed)
     memset(block, 1, 1000);
     if (marks_is(deed, "fresh")) {
         const uint8_t *fresh = HeapAlloc(heap, 0, 24);
-        HERE; if (fresh[5] != 0) { sink = 1; }
+        HERE, sink = fresh[5] != 0 && sink == 0;
     } else if (marks_is(deed, "back end recycled")) {
         (void)HeapFree(heap, 0, block);
         const uint8_t *fresh = HeapAlloc(heap, 0, 1000);
-        HERE; if (fresh[500] != 0) { sink = 1; }
+        HERE, sink = fresh[500] != 0 && sink == 0;
     } else if (marks_is(deed, "front end recycled")) {
         const uint8_t *fresh = recycled(heap, SMALL);
-        HERE; if (fresh[SMALL - 1] != 0) { sink = 1; }
+        HERE, sink = fresh[SMALL - 1] != 0 && sink == 0;
     } else if (marks_is(deed, "large")) {
         const uint8_t *fresh = HeapAlloc(heap, 0, LARGE);
-        HERE; if (fresh[LARGE - 1] != 0) { sink = 1; }
+        HERE, sink = fresh[LARGE - 1] != 0 && sink == 0;
     } else if (marks_is(deed, "grown in place")) {
         const uint8_t *grown = HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 1200);
-        HERE; if (grown[1100] != 0) { sink = 1; }
+        HERE, sink = grown[1100] != 0 && sink == 0;
     } else if (marks_is(deed, "grown elsewhere")) {
         (void)HeapAlloc(heap, 0, 10);
         const uint8_t *grown = HeapReAlloc(heap, 0, block, 5000);
-        HERE; if (grown[1000] != 0) { sink = 1; }
+        HERE, sink = grown[1000] != 0 && sink == 0;
     } else if (marks_is(deed, "grown large")) {
         uint8_t *large = HeapAlloc(heap, HEAP_ZERO_MEMORY, LARGE);
         const uint8_t *grown = HeapReAlloc(heap, 0, large, 4 * LARGE);
-        HERE; if (grown[LARGE] != 0) { sink = 1; }
+        HERE, sink = grown[LARGE] != 0 && sink == 0;
     } else if (marks_is(deed, "zeroed: silent")) {
         const uint8_t *small = HeapAlloc(heap, HEAP_ZERO_MEMORY, 24);
         const uint8_t *large = HeapAlloc(heap, HEAP_ZERO_MEMORY, LARGE);

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* In front of the deed, on the same line. */
-#define HERE (void)(printf("here %d\n", __LINE__), fflush(stdout))
+/* In front of the deed, on the same line: HERE, block[size] = 1; */
+#define HERE (void)printf("here %d\n", __LINE__), (void)fflush(stdout)
 
 /* Functions that do it are compiled as they stand, so that each line keeps its own instructions. */
 #if defined(__clang__)

@@ -29,26 +29,26 @@ AS_WRITTEN static int deed_do(HANDLE heap, uint8_t *block, SIZE_T size, const ch
         bytes[idx] = (uint8_t)(bytes[idx / 2] + idx);
     }
     if (marks_is(deed, "overflow")) {
-        HERE; bytes[size] = 1;
+        HERE, bytes[size] = 1;
     } else if (marks_is(deed, "overread")) {
-        HERE; sink = bytes[size];
+        HERE, sink = bytes[size];
     } else if (marks_is(deed, "underflow")) {
-        HERE; (bytes - 1)[0] = 1;
+        HERE, (bytes - 1)[0] = 1;
     } else if (marks_is(deed, "underread")) {
-        HERE; sink = (bytes - 1)[0];
+        HERE, sink = (bytes - 1)[0];
     } else if (marks_is(deed, "use after free")) {
         (void)HeapFree(heap, 0, block);
-        HERE; bytes[size / 2] = 1;
+        HERE, bytes[size / 2] = 1;
     } else if (marks_is(deed, "read after free")) {
         (void)HeapFree(heap, 0, block);
-        HERE; sink = bytes[size / 2];
+        HERE, sink = bytes[size / 2];
     } else if (marks_is(deed, "overread after shrinking")) {
         block = HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, size - 3);
-        HERE; sink = block[size - 3];
+        HERE, sink = block[size - 3];
     } else if (marks_is(deed, "write after moving")) {
         (void)HeapAlloc(heap, 0, size);
         (void)HeapReAlloc(heap, 0, block, size * 3);
-        HERE; bytes[0] = 1;
+        HERE, bytes[0] = 1;
     }
     return sink == 1 ? 3 : 0;
 }

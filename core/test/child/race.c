@@ -51,7 +51,7 @@ AS_WRITTEN static void *second(void *context)
 {
     turn_await(1);
     if (marks_is(deed, "planted")) {
-        HERE; block[3] = 2;
+        HERE, block[3] = 2;
     } else if (marks_is(deed, "under the lock: silent")) {
         (void)HeapLock(heap);
         block[3] = 2;

@@ -13,8 +13,7 @@ AS_WRITTEN int main(int count, char **words)
     uint8_t *block = HeapAlloc(heap, 0, 100);
     uint8_t *freed = HeapAlloc(heap, 0, 1000);
     PVOID kept = HeapAlloc(heap, 0, 100);
-    if (count != 2 || block == NULL || freed == NULL || kept == NULL ||
-        !HeapFree(heap, 0, freed)) {
+    if (count != 2 || block == NULL || freed == NULL || kept == NULL || !HeapFree(heap, 0, freed)) {
         return 2;
     }
     const struct nth_region *region = nth_region_of(block);
@@ -23,11 +22,11 @@ AS_WRITTEN int main(int count, char **words)
     const volatile uint8_t *spare = nth_region_place(region, region->bytes - 1);
     volatile uint64_t sink = nth_inband_load(region, offset);
     if (marks_is(words[1], "header")) {
-        HERE; sink = *header;
+        HERE, sink = *header;
     } else if (marks_is(words[1], "free memory")) {
-        HERE; sink = freed[500];
+        HERE, sink = freed[500];
     } else if (marks_is(words[1], "uncommitted memory")) {
-        HERE; sink = *spare;
+        HERE, sink = *spare;
     }
     return sink == 0;
 }

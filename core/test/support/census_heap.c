@@ -105,8 +105,8 @@ static void hit(struct census_block *block, const struct census_case *damage)
     const uintptr_t start = (uintptr_t)block->user;
     const uintptr_t first = (uintptr_t)damage->address;
     const uintptr_t from = first > start ? first : start;
-    const uintptr_t end = start + block->bytes < first + damage->len ? start + block->bytes
-                                                                     : first + damage->len;
+    const uintptr_t end =
+        start + block->bytes < first + damage->len ? start + block->bytes : first + damage->len;
     if (start != 0 && from < end) {
         block->hit_offset = from - start;
         block->hit_from = (uint8_t)(from - first);
@@ -242,8 +242,7 @@ unsigned census_alloc(ULONG flags, SIZE_T bytes)
 void census_free(unsigned idx)
 {
     struct census_block *block = &census_world.blocks[idx];
-    struct rig_args args = {
-        .call = RIG_HEAP_FREE, .heap = census_world.heap, .block = block->user};
+    struct rig_args args = {.call = RIG_HEAP_FREE, .heap = census_world.heap, .block = block->user};
     if (block->user != NULL && call(&args).value != FALSE) {
         block->user = NULL;
     }
@@ -283,8 +282,7 @@ void census_look(unsigned idx)
     const struct census_block *block = &census_world.blocks[idx];
     PVOID value = NULL;
     ULONG flags = 0;
-    struct rig_args args = {
-        .call = RIG_HEAP_SIZE, .heap = census_world.heap, .block = block->user};
+    struct rig_args args = {.call = RIG_HEAP_SIZE, .heap = census_world.heap, .block = block->user};
     if (block->user == NULL) {
         return;
     }
@@ -318,8 +316,7 @@ void census_walk(void)
 void census_whole(void)
 {
     HEAP_SUMMARY summary = {.cb = sizeof(summary)};
-    struct rig_args args = {
-        .call = RIG_HEAP_SUMMARY, .heap = census_world.heap, .extra = &summary};
+    struct rig_args args = {.call = RIG_HEAP_SUMMARY, .heap = census_world.heap, .extra = &summary};
     call(&args);
     log_add((uint64_t)summary.cbAllocated * 31u + summary.cbCommitted);
     args.call = RIG_RTL_ZERO;

@@ -21,11 +21,11 @@ static struct {
     struct nth_pages pages;
     const struct nth_pages *real;
     struct nth_locks locks;
-    crew_watch watch;              /* atomic */
+    crew_watch watch;                 /* atomic */
     unsigned page_counts[PAGE_CALLS]; /* atomic */
-    unsigned pause_count;          /* atomic */
-    unsigned report_count;         /* atomic */
-    int report_reason;             /* atomic */
+    unsigned pause_count;             /* atomic */
+    unsigned report_count;            /* atomic */
+    int report_reason;                /* atomic */
     pid_t pid;
 } crew;
 
@@ -98,8 +98,8 @@ static enum nth_seam_status release(void *self, const struct nth_site *site, voi
     return crew.real->release(self, site, base, bytes);
 }
 
-static enum nth_seam_status remap(void *self, const struct nth_site *site, void *from,
-                                  size_t bytes, void *to)
+static enum nth_seam_status remap(void *self, const struct nth_site *site, void *from, size_t bytes,
+                                  void *to)
 {
     watch_call(NTH_PAGE_REMAP, site);
     return crew.real->remap(self, site, from, bytes, to);

@@ -20,8 +20,8 @@
 
 #include "sanitize.h"
 
-/* cmocka setup and teardown of every test. Teardown demands that no report is left that the test did
- * not ask for (crew_reports_take), and that core has given everything back. */
+/* cmocka setup and teardown of every test. Teardown demands that no report is left that the test
+ * did not ask for (crew_reports_take), and that core has given everything back. */
 int crew_setup(void **state);
 int crew_teardown(void **state);
 
@@ -88,8 +88,8 @@ void crew_await(const int *flag);
 
 /* ---- children ---- */
 
-/* MemorySanitizer's own fork holds locks of its own while core's handler waits for calls in progress,
- * which may want them: there, nothing may be in progress. */
+/* MemorySanitizer's own fork holds locks of its own while core's handler waits for calls in
+ * progress, which may want them: there, nothing may be in progress. */
 #define CREW_FORK_IN_TRAFFIC (!NTH_SHADOW_ONLY_IN_PLACE)
 
 /* Fork, run `body` in the child, and demand that it ends well: returns, within half a minute. The

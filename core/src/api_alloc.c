@@ -150,8 +150,7 @@ static NTSTATUS free_locked(const char *name, HANDLE handle, ULONG flags, PVOID 
 {
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
-    const enum nth_status status =
-        heap == NULL ? nth_api_refusal(&call) : nth_op_free(heap, block);
+    const enum nth_status status = heap == NULL ? nth_api_refusal(&call) : nth_op_free(heap, block);
     nth_call_end(&call);
     return nth_api_status(status);
 }
@@ -188,10 +187,9 @@ static SIZE_T size_of(const char *name, HANDLE handle, ULONG flags, LPCVOID bloc
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
     uint64_t bytes = 0;
-    const enum nth_status status =
-        heap == NULL || block == NULL
-            ? NTH_BAD_ARGUMENT
-            : nth_op_size(heap, (void *)(uintptr_t)block, &bytes);
+    const enum nth_status status = heap == NULL || block == NULL
+                                       ? NTH_BAD_ARGUMENT
+                                       : nth_op_size(heap, (void *)(uintptr_t)block, &bytes);
     nth_call_end(&call);
     return status == NTH_OK ? (SIZE_T)bytes : (SIZE_T)-1;
 }
@@ -206,8 +204,7 @@ SIZE_T HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
     return size_of("HeapSize", hHeap, dwFlags, lpMem);
 }
 
-ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG Count,
-                              PVOID *Array)
+ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG Count, PVOID *Array)
 {
     const struct nth_slot *slot = nth_heap_find(HeapHandle);
     const uint64_t own = slot != NULL ? slot->flags : 0;
@@ -227,8 +224,7 @@ ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG 
     }
     while (made < Count) {
         enum nth_status status;
-        PVOID block =
-            allocate_locked("RtlMultipleAllocateHeap", HeapHandle, Flags, Size, &status);
+        PVOID block = allocate_locked("RtlMultipleAllocateHeap", HeapHandle, Flags, Size, &status);
         if (block == NULL) {
             nth_api_error(status == NTH_TOO_LARGE ? STATUS_NO_MEMORY : nth_api_status(status));
             break;
@@ -252,8 +248,7 @@ ULONG RtlMultipleFreeHeap(PVOID HeapHandle, ULONG Flags, ULONG Count, PVOID *Arr
         if (Array[idx] == NULL) {
             continue;
         }
-        const NTSTATUS status =
-            free_locked("RtlMultipleFreeHeap", HeapHandle, Flags, Array[idx]);
+        const NTSTATUS status = free_locked("RtlMultipleFreeHeap", HeapHandle, Flags, Array[idx]);
         if (!NT_SUCCESS(status)) {
             nth_api_error(status);
             return idx;
@@ -284,11 +279,11 @@ static BOOLEAN user_info_call(const char *name, HANDLE handle, ULONG flags, PVOI
     struct nth_call call;
     struct nth_target target;
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
-    enum nth_status status = heap == NULL || block == NULL ? NTH_BAD_ARGUMENT
-                                                           : nth_target_find(heap, block, &target);
-    status = status == NTH_OK ? nth_info_read(heap, &target, &info->present, &info->value,
-                                              &info->flags)
-                              : status;
+    enum nth_status status =
+        heap == NULL || block == NULL ? NTH_BAD_ARGUMENT : nth_target_find(heap, block, &target);
+    status = status == NTH_OK
+                 ? nth_info_read(heap, &target, &info->present, &info->value, &info->flags)
+                 : status;
     if (status == NTH_OK && change != NULL) {
         if (info->present && change(info, context)) {
             nth_info_write(heap, &target, info->value, info->flags);

@@ -29,8 +29,7 @@ static void settle_sizes(struct nth_create *wish)
     if (wish->reserve_bytes == 0 && wish->commit_bytes == 0) {
         wish->reserve_bytes = DEFAULT_RESERVE_PAGES * NTH_PAGE_BYTES;
     } else if (wish->reserve_bytes == 0) {
-        wish->reserve_bytes =
-            nth_round_up(wish->commit_bytes, RESERVE_STEP_PAGES * NTH_PAGE_BYTES);
+        wish->reserve_bytes = nth_round_up(wish->commit_bytes, RESERVE_STEP_PAGES * NTH_PAGE_BYTES);
     }
     wish->reserve_bytes = pages_up(wish->reserve_bytes);
     wish->commit_bytes = pages_up(wish->commit_bytes == 0 ? 1 : wish->commit_bytes);
@@ -51,17 +50,15 @@ static void settle_parameters(struct nth_create *wish, const RTL_HEAP_PARAMETERS
     wish->segment_reserve_bytes = given(use->SegmentReserve, NTH_SEGMENT_RESERVE_BYTES);
     wish->segment_commit_bytes =
         given(use->SegmentCommit, NTH_SEGMENT_COMMIT_PAGES * (size_t)NTH_PAGE_BYTES);
-    wish->segment_reserve_bytes = wish->segment_reserve_bytes > SIZE_LIMIT
-                                      ? SIZE_LIMIT / NTH_GRANULE_BYTES * NTH_GRANULE_BYTES
-                                      : nth_round_up(wish->segment_reserve_bytes,
-                                                     NTH_GRANULE_BYTES);
+    wish->segment_reserve_bytes =
+        wish->segment_reserve_bytes > SIZE_LIMIT
+            ? SIZE_LIMIT / NTH_GRANULE_BYTES * NTH_GRANULE_BYTES
+            : nth_round_up(wish->segment_reserve_bytes, NTH_GRANULE_BYTES);
     wish->segment_commit_bytes = wish->segment_commit_bytes > wish->segment_reserve_bytes
                                      ? wish->segment_reserve_bytes
                                      : pages_up(wish->segment_commit_bytes);
-    wish->decommit_block_bytes =
-        given(use->DeCommitFreeBlockThreshold, NTH_DECOMMIT_BLOCK_BYTES);
-    wish->decommit_total_bytes =
-        given(use->DeCommitTotalFreeThreshold, NTH_DECOMMIT_TOTAL_BYTES);
+    wish->decommit_block_bytes = given(use->DeCommitFreeBlockThreshold, NTH_DECOMMIT_BLOCK_BYTES);
+    wish->decommit_total_bytes = given(use->DeCommitTotalFreeThreshold, NTH_DECOMMIT_TOTAL_BYTES);
     wish->allocation_max_bytes = given(use->MaximumAllocationSize, SIZE_MAX);
     wish->threshold_bytes = given(use->VirtualMemoryThreshold, NTH_THRESHOLD_BYTES);
     if (wish->threshold_bytes > NTH_THRESHOLD_BYTES) {
@@ -157,8 +154,7 @@ HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
     enum nth_status status = NTH_BAD_ARGUMENT;
     HANDLE heap = NULL;
     struct nth_create wish = {.flags = (flOptions & (DWORD)NTH_CREATE_WIN32_FLAGS) |
-                                       (dwMaximumSize == 0 ? HEAP_GROWABLE : 0u) |
-                                       NTH_FLAG_PRIVATE,
+                                       (dwMaximumSize == 0 ? HEAP_GROWABLE : 0u) | NTH_FLAG_PRIVATE,
                               .reserve_bytes = dwMaximumSize,
                               .commit_bytes = dwInitialSize};
     settle_parameters(&wish, NULL);

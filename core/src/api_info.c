@@ -176,11 +176,11 @@ static uint32_t saturated(uint64_t value, uint32_t most)
 
 static enum nth_element_kind win32_kind(const PROCESS_HEAP_ENTRY *entry)
 {
-    return entry->lpData == NULL                                      ? NTH_ELEMENT_NONE
-           : (entry->wFlags & PROCESS_HEAP_REGION) != 0               ? NTH_ELEMENT_REGION
-           : (entry->wFlags & PROCESS_HEAP_UNCOMMITTED_RANGE) != 0    ? NTH_ELEMENT_UNCOMMITTED
-           : (entry->wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0           ? NTH_ELEMENT_BUSY
-                                                                      : NTH_ELEMENT_FREE;
+    return entry->lpData == NULL                                   ? NTH_ELEMENT_NONE
+           : (entry->wFlags & PROCESS_HEAP_REGION) != 0            ? NTH_ELEMENT_REGION
+           : (entry->wFlags & PROCESS_HEAP_UNCOMMITTED_RANGE) != 0 ? NTH_ELEMENT_UNCOMMITTED
+           : (entry->wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0        ? NTH_ELEMENT_BUSY
+                                                                   : NTH_ELEMENT_FREE;
 }
 
 static void win32_entry(const struct nth_element *element, PROCESS_HEAP_ENTRY *entry)
@@ -228,11 +228,11 @@ BOOL HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
 
 static enum nth_element_kind rtl_kind(const RTL_HEAP_WALK_ENTRY *entry)
 {
-    return entry->DataAddress == NULL                                 ? NTH_ELEMENT_NONE
-           : (entry->Flags & RTL_HEAP_WALK_UNCOMMITTED) != 0          ? NTH_ELEMENT_UNCOMMITTED
+    return entry->DataAddress == NULL                                  ? NTH_ELEMENT_NONE
+           : (entry->Flags & RTL_HEAP_WALK_UNCOMMITTED) != 0           ? NTH_ELEMENT_UNCOMMITTED
            : (entry->Flags & RTL_HEAP_WALK_BUSY) == RTL_HEAP_WALK_BUSY ? NTH_ELEMENT_BUSY
-           : (entry->Flags & RTL_HEAP_WALK_REGION) != 0               ? NTH_ELEMENT_REGION
-                                                                      : NTH_ELEMENT_FREE;
+           : (entry->Flags & RTL_HEAP_WALK_REGION) != 0                ? NTH_ELEMENT_REGION
+                                                                       : NTH_ELEMENT_FREE;
 }
 
 static void rtl_entry(const struct nth_element *element, RTL_HEAP_WALK_ENTRY *entry)
@@ -286,9 +286,8 @@ static NTSTATUS compact(const char *name, HANDLE handle, ULONG flags, SIZE_T *la
     enum nth_status status = heap == NULL ? nth_api_refusal(&call) : nth_op_compact(heap);
     status = status == NTH_OK ? nth_backend_largest(heap, &units) : status;
     nth_call_end(&call);
-    *largest = status == NTH_OK && units > 0
-                   ? (SIZE_T)(units * NTH_UNIT_BYTES - NTH_HEADER_BYTES)
-                   : 0;
+    *largest =
+        status == NTH_OK && units > 0 ? (SIZE_T)(units * NTH_UNIT_BYTES - NTH_HEADER_BYTES) : 0;
     return nth_api_status(status);
 }
 
@@ -348,8 +347,8 @@ BOOL HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMMARY lpSummary)
     struct nth_call call;
     struct nth_heap *heap = nth_call_begin(&call, "HeapSummary", hHeap, 0);
     (void)dwFlags;
-    const NTSTATUS status = heap == NULL ? nth_api_status(nth_api_refusal(&call))
-                                         : summary(&call, heap, lpSummary);
+    const NTSTATUS status =
+        heap == NULL ? nth_api_status(nth_api_refusal(&call)) : summary(&call, heap, lpSummary);
     nth_call_end(&call);
     return answer(status);
 }
@@ -357,7 +356,7 @@ BOOL HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMMARY lpSummary)
 /* ---- information classes ---- */
 
 static NTSTATUS query_compatibility(const struct nth_heap *heap, void *information, size_t length,
-                      SIZE_T *returned)
+                                    SIZE_T *returned)
 {
     if (returned != NULL && !nth_probe_write(returned, sizeof(*returned))) {
         return STATUS_ACCESS_VIOLATION;
@@ -380,7 +379,7 @@ static NTSTATUS query_compatibility(const struct nth_heap *heap, void *informati
 }
 
 static NTSTATUS query(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,
-                       PVOID information, SIZE_T length, PSIZE_T returned)
+                      PVOID information, SIZE_T length, PSIZE_T returned)
 {
     struct nth_call call;
     if (information_class != HeapCompatibilityInformation) {
@@ -452,7 +451,7 @@ static NTSTATUS set_optimize(const char *name, HANDLE handle, const void *inform
 }
 
 static NTSTATUS set(const char *name, HANDLE handle, HEAP_INFORMATION_CLASS information_class,
-                     PVOID information, SIZE_T length)
+                    PVOID information, SIZE_T length)
 {
     struct nth_call call;
     struct nth_heap *heap = NULL;
@@ -487,30 +486,29 @@ NTSTATUS RtlQueryHeapInformation(PVOID HeapHandle, HEAP_INFORMATION_CLASS HeapIn
                                  PVOID HeapInformation, SIZE_T HeapInformationLength,
                                  PSIZE_T ReturnLength)
 {
-    return query("RtlQueryHeapInformation", HeapHandle, HeapInformationClass,
-                         HeapInformation, HeapInformationLength, ReturnLength);
+    return query("RtlQueryHeapInformation", HeapHandle, HeapInformationClass, HeapInformation,
+                 HeapInformationLength, ReturnLength);
 }
 
 NTSTATUS RtlSetHeapInformation(PVOID HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
                                PVOID HeapInformation, SIZE_T HeapInformationLength)
 {
-    return set("RtlSetHeapInformation", HeapHandle, HeapInformationClass,
-                       HeapInformation, HeapInformationLength);
+    return set("RtlSetHeapInformation", HeapHandle, HeapInformationClass, HeapInformation,
+               HeapInformationLength);
 }
 
 BOOL HeapQueryInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
-                          PVOID HeapInformation, SIZE_T HeapInformationLength,
-                          PSIZE_T ReturnLength)
+                          PVOID HeapInformation, SIZE_T HeapInformationLength, PSIZE_T ReturnLength)
 {
-    return answer(query("HeapQueryInformation", HeapHandle, HeapInformationClass,
-                                HeapInformation, HeapInformationLength, ReturnLength));
+    return answer(query("HeapQueryInformation", HeapHandle, HeapInformationClass, HeapInformation,
+                        HeapInformationLength, ReturnLength));
 }
 
 BOOL HeapSetInformation(HANDLE HeapHandle, HEAP_INFORMATION_CLASS HeapInformationClass,
                         PVOID HeapInformation, SIZE_T HeapInformationLength)
 {
-    return answer(set("HeapSetInformation", HeapHandle, HeapInformationClass,
-                              HeapInformation, HeapInformationLength));
+    return answer(set("HeapSetInformation", HeapHandle, HeapInformationClass, HeapInformation,
+                      HeapInformationLength));
 }
 
 DWORD GetLastError(void)

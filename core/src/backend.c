@@ -13,7 +13,7 @@ struct span {
     struct nth_region *region;
     uint64_t first; /* offsets of the merged stretch */
     uint64_t end;
-    uint64_t start; /* where the stretch itself began, before merging */
+    uint64_t start;           /* where the stretch itself began, before merging */
     bool previous_stays_free; /* a free block before it that is not merged */
     bool merge_previous;
     bool merge_next;
@@ -30,7 +30,8 @@ static bool merges(const struct nth_heap *heap)
     return !nth_heap_has(heap, HEAP_DISABLE_COALESCE_ON_FREE);
 }
 
-/* The size at a free block's end is not to be believed; known is only the block behind it, if any. */
+/* The size at a free block's end is not to be believed; known is only the block behind it, if any.
+ */
 static enum nth_status footer_broken(const struct nth_region *region, uint64_t end)
 {
     const bool block = nth_tag_starts(*nth_tag_at(region, end), end);
@@ -41,8 +42,7 @@ static enum nth_status footer_broken(const struct nth_region *region, uint64_t e
 
 /* The map says that no free block ends at `end`. It is wrong when the word there is a free block's
  * size, and that block's header agrees: an application cannot write such a word by accident. */
-static enum nth_status previous_busy(struct nth_heap *heap, struct nth_region *region,
-                                     uint64_t end)
+static enum nth_status previous_busy(struct nth_heap *heap, struct nth_region *region, uint64_t end)
 {
     struct nth_block block;
     uint64_t units = 0;
@@ -60,8 +60,8 @@ static enum nth_status previous_busy(struct nth_heap *heap, struct nth_region *r
 }
 
 /* The free block that ends at `end`, where the map says that there is one. */
-static enum nth_status previous_free(struct nth_heap *heap, struct nth_region *region,
-                                     uint64_t end, bool *present, struct nth_block *block)
+static enum nth_status previous_free(struct nth_heap *heap, struct nth_region *region, uint64_t end,
+                                     bool *present, struct nth_block *block)
 {
     uint64_t units = 0;
     *present = (*nth_tag_at(region, end) & NTH_TAG_PREVIOUS_FREE) != 0;
@@ -92,8 +92,8 @@ static enum nth_status next_free(struct nth_heap *heap, struct nth_region *regio
     return *present ? nth_freelist_check(heap, block) : status;
 }
 
-/* First page to decommit: what stays before it is a whole free block, or nothing. A span that begins
- * behind an uncommitted page goes from its very first page. */
+/* First page to decommit: what stays before it is a whole free block, or nothing. A span that
+ * begins behind an uncommitted page goes from its very first page. */
 static uint64_t decommit_from(const struct span *span, bool *damaged)
 {
     const uint64_t before = span->first - NTH_BORDER_BYTES;
@@ -136,8 +136,7 @@ static enum nth_status plan_decommit(struct nth_heap *heap, struct span *span)
     const uint64_t bytes = span->end - span->first;
     const uint64_t merged = (span->merge_previous ? span->previous.units : 0) +
                             (span->merge_next ? span->next.units : 0);
-    const uint64_t total =
-        (heap->state.free_units - merged) * NTH_UNIT_BYTES + bytes;
+    const uint64_t total = (heap->state.free_units - merged) * NTH_UNIT_BYTES + bytes;
     bool present = false;
     bool damaged = false;
     span->page_first = 0;
@@ -188,8 +187,8 @@ static enum nth_status span_check(struct nth_heap *heap, struct span *span)
     span->start = span->first;
     span->merge_next = false;
     if (span->merge_previous) {
-        status = previous_free(heap, span->region, span->first, &span->merge_previous,
-                               &span->previous);
+        status =
+            previous_free(heap, span->region, span->first, &span->merge_previous, &span->previous);
     }
     if (status == NTH_OK) {
         status = next_free(heap, span->region, span->end, &span->merge_next, &span->next);
@@ -349,7 +348,8 @@ static enum nth_status run_commit(struct nth_heap *heap, struct run *run, uint64
     }
     const bool all = last == run->page_end;
     nth_block_erase(run->region, run->page_first * NTH_PAGE_BYTES - NTH_BORDER_BYTES);
-    if (run->lead_present) { /* its start stays, and with it what the map says of the block before */
+    if (run->lead_present) { /* its start stays, and with it what the map says of the block before
+                              */
         nth_freelist_unlink(heap, &run->lead);
     }
     if (all && run->tail_present) {
@@ -444,9 +444,8 @@ enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, bool may
     }
     const uint64_t end = found.offset + nth_block_bytes(&found);
     status = nth_block_next(heap, found.region, end, &present);
-    status = status == NTH_OK
-                 ? ready_for(heap, found.offset + units * NTH_UNIT_BYTES, end)
-                 : status;
+    status =
+        status == NTH_OK ? ready_for(heap, found.offset + units * NTH_UNIT_BYTES, end) : status;
     if (status != NTH_OK) {
         return status;
     }
@@ -535,8 +534,8 @@ static enum nth_status enlarge(struct nth_heap *heap, struct nth_block *block, u
     bool present = false;
     enum nth_status status = next_free(heap, block->region, end, &present, &next);
     if (status == NTH_OK && (!present || nth_block_bytes(&next) < more)) {
-        status = grow_behind(heap, block->region, present ? end + nth_block_bytes(&next) : end,
-                             more);
+        status =
+            grow_behind(heap, block->region, present ? end + nth_block_bytes(&next) : end, more);
         status = status == NTH_OK ? next_free(heap, block->region, end, &present, &next) : status;
     }
     if (status != NTH_OK || !present || nth_block_bytes(&next) < more) {
@@ -574,9 +573,8 @@ static enum nth_status sink_island(struct nth_heap *heap, const struct nth_block
         return status;
     }
     status = nth_freelist_check(heap, block);
-    if (status == NTH_OK &&
-        !pages_committed(block->region, before / NTH_PAGE_BYTES,
-                         (end + NTH_BORDER_BYTES) / NTH_PAGE_BYTES, &damaged)) {
+    if (status == NTH_OK && !pages_committed(block->region, before / NTH_PAGE_BYTES,
+                                             (end + NTH_BORDER_BYTES) / NTH_PAGE_BYTES, &damaged)) {
         nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
         status = NTH_CORRUPT;
     }

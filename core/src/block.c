@@ -53,8 +53,8 @@ static bool header_decode(uint64_t value, uint8_t tag, struct nth_block *block)
     block->user_info = (value & NTH_HEADER_USER_INFO) != 0;
     const uint64_t generation = (value >> NTH_HEADER_GENERATION_SHIFT) & 0xFu;
     const bool busy = (tag & NTH_TAG_BUSY) != 0;
-    if (!body_decode(value >> NTH_HEADER_BODY_SHIFT, block) || generation != (tag & NTH_TAG_GENERATION) ||
-        busy != nth_block_is_busy(block->state)) {
+    if (!body_decode(value >> NTH_HEADER_BODY_SHIFT, block) ||
+        generation != (tag & NTH_TAG_GENERATION) || busy != nth_block_is_busy(block->state)) {
         return false;
     }
     const uint64_t overhead =

@@ -107,8 +107,7 @@ NTH_MUST_USE static inline bool nth_inband_open(const struct nth_heap *heap,
 static inline void nth_inband_put(const struct nth_heap *heap, const struct nth_region *region,
                                   uint64_t offset, uint64_t value)
 {
-    nth_inband_store(region, offset,
-                     nth_word_seal(value, nth_block_pad(heap, region, offset)));
+    nth_inband_store(region, offset, nth_word_seal(value, nth_block_pad(heap, region, offset)));
 }
 
 /* Read and check the header at `offset` of a segment: the map must have a start there, agree on
@@ -174,8 +173,7 @@ static inline uint64_t nth_block_reference(const struct nth_region *region, uint
 
 /* The segment and offset that a reference names; NTH_CORRUPT when they are not this heap's. */
 enum nth_status nth_reference_resolve(struct nth_heap *heap, uint64_t reference,
-                                      struct nth_region **region,
-                                      uint64_t *offset) NTH_MUST_USE;
+                                      struct nth_region **region, uint64_t *offset) NTH_MUST_USE;
 
 /* Sanitizers: [user, user + bytes) belongs to the application; the rest of its block does not. */
 static inline void nth_block_hand_out(void *user, uint64_t bytes)

@@ -9,7 +9,7 @@
 
 struct nth_cache {
     NTH_ATOMIC(uint64_t) owner; /* sealed word: struct nth_thread *, or 0: another may take over */
-    uint64_t counts[NTH_BUCKET_COUNT];     /* count, and its complement above, under the key */
+    uint64_t counts[NTH_BUCKET_COUNT]; /* count, and its complement above, under the key */
     uint64_t slots[NTH_BUCKET_COUNT][NTH_LFH_MAGAZINE_MAX]; /* sealed references to headers */
 };
 

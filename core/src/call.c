@@ -56,7 +56,8 @@ static struct nth_heap *call_begin(struct nth_call *call, const char *name, HAND
         nth_note(NTH_CORRUPT_REENTERED, NULL, NULL);
         return NULL;
     }
-    if ((slot->lock != NULL || slot->caller_lock != NULL) && (flags & HEAP_NO_SERIALIZE & (uint64_t)NTH_OTHER_FLAGS) == 0) {
+    if ((slot->lock != NULL || slot->caller_lock != NULL) &&
+        (flags & HEAP_NO_SERIALIZE & (uint64_t)NTH_OTHER_FLAGS) == 0) {
         nth_lock_acquire(slot);
         call->locked = 1;
         if (nth_load_seq(&slot->handle) != handle) { /* destroyed while we waited */

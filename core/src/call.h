@@ -13,9 +13,9 @@
 struct nth_heap *nth_call_begin(struct nth_call *call, const char *name, HANDLE handle,
                                 uint64_t flags);
 
-/* Begin the call that destroys the heap: a damaged heap is allowed, a corrupt one too. NULL only when
- * the handle is refused. When the heap is to go, nth_call_unlock_all gives up all of the caller's
- * locks on it, and nth_call_finish ends the call instead of nth_call_end. */
+/* Begin the call that destroys the heap: a damaged heap is allowed, a corrupt one too. NULL only
+ * when the handle is refused. When the heap is to go, nth_call_unlock_all gives up all of the
+ * caller's locks on it, and nth_call_finish ends the call instead of nth_call_end. */
 struct nth_heap *nth_call_begin_last(struct nth_call *call, const char *name, HANDLE handle);
 void nth_call_unlock_all(struct nth_call *call);
 void nth_call_finish(struct nth_call *call);

@@ -46,8 +46,8 @@
 /* The low-fragmentation front end. */
 #define NTH_LFH_MAX_BYTES 0x4000u /* largest block, header included */
 #ifdef NTH_STRESS
-#define NTH_LFH_START_COUNT 2u /* outstanding blocks of a class that start it */
-#define NTH_LFH_START_TOTAL 64u   /* or allocations in all */
+#define NTH_LFH_START_COUNT 2u  /* outstanding blocks of a class that start it */
+#define NTH_LFH_START_TOTAL 64u /* or allocations in all */
 #define NTH_LFH_MAGAZINE_MAX 2u
 #define NTH_LFH_CHUNK_BYTES 0x400u
 #define NTH_LFH_SLOTS_FIRST 4u
@@ -65,7 +65,7 @@
 #define NTH_QUARANTINE_COUNT 64u /* destroyed heap bases that are not reused */
 #define NTH_HEAP_MAX_COUNT 65536u
 #define NTH_FOREIGN_MAX_COUNT 64u /* heaps in caller's memory outside the page source's range */
-#define NTH_CACHE_MAX_COUNT 256u /* threads with a magazine of their own, a heap */
+#define NTH_CACHE_MAX_COUNT 256u  /* threads with a magazine of their own, a heap */
 
 static_assert(NTH_BLOCK_MIN_BYTES % NTH_UNIT_BYTES == 0, "blocks are whole units");
 static_assert(NTH_SEGMENT_RESERVE_BYTES % 0x10000u == 0, "segments are whole granules");

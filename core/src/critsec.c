@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Critical sections: recursive locks in the caller's memory, on a lock from the seam's table. Making
- * and dropping one counts as work inside, which fork waits for. Calls the seam, lock, probe, seh. */
+ * Critical sections: recursive locks in the caller's memory, on a lock from the seam's table.
+ * Making and dropping one counts as work inside, which fork waits for. Calls the seam, lock, probe,
+ * seh. */
 #include <ntheap/heap.h>
 #include <ntheap/seh.h>
 

@@ -150,8 +150,7 @@ static void tell_heap(struct visitor *visitor, struct nth_heap *heap)
     tell(visitor, "heap.segments", NTH_FIELD_STATE, heap->segments, sizeof(heap->segments), NULL);
     tell(visitor, "heap.caches", NTH_FIELD_STATE, heap->caches, sizeof(heap->caches), NULL);
     if (heap->state.directory_pages > 0) {
-        tell(visitor, "heap.directory", NTH_FIELD_STATE,
-             (void *)(uintptr_t)heap->config.directory,
+        tell(visitor, "heap.directory", NTH_FIELD_STATE, (void *)(uintptr_t)heap->config.directory,
              (size_t)heap->state.directory_pages * NTH_PAGE_BYTES, NULL);
     }
 }

@@ -84,8 +84,7 @@ static enum nth_status heads_list(struct nth_heap *heap, const struct nth_block 
     const uint32_t bin = nth_bin_of(block->units);
     uint64_t first = 0;
     uint64_t bits = 0;
-    if (head(heap, bin, &first) != NTH_OK ||
-        map_word(heap, bin / NTH_WORD_BITS, &bits) != NTH_OK) {
+    if (head(heap, bin, &first) != NTH_OK || map_word(heap, bin / NTH_WORD_BITS, &bits) != NTH_OK) {
         return NTH_CORRUPT;
     }
     return first == nth_block_reference(block->region, block->offset) &&
@@ -108,9 +107,8 @@ enum nth_status nth_freelist_check(struct nth_heap *heap, const struct nth_block
          footer != block->units)) {
         return broken(NTH_CORRUPT_FREE_FOOTER, block, "free.footer");
     }
-    if (status == NTH_OK &&
-        (*nth_tag_at(block->region, block->offset + nth_block_bytes(block)) &
-         NTH_TAG_PREVIOUS_FREE) == 0) {
+    if (status == NTH_OK && (*nth_tag_at(block->region, block->offset + nth_block_bytes(block)) &
+                             NTH_TAG_PREVIOUS_FREE) == 0) {
         return broken(NTH_CORRUPT_BLOCK_MAP, block, "block.tag");
     }
     if (status == NTH_OK && next != 0) {

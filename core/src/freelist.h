@@ -7,7 +7,7 @@
 
 #include "block.h"
 
-#define NTH_FREE_NEXT 8u      /* offsets from the header */
+#define NTH_FREE_NEXT 8u /* offsets from the header */
 #define NTH_FREE_PREVIOUS 16u
 #define NTH_FREE_FOOTER_BACK 8u /* from the block's end */
 

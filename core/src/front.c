@@ -344,7 +344,7 @@ enum nth_status nth_chunk_check(struct nth_heap *heap, const struct nth_chunk *c
 
 /* The chunk of a slot, by the slot's own number. */
 enum nth_status nth_chunk_of(struct nth_heap *heap, const struct nth_block *slot,
-                                struct nth_chunk *chunk)
+                             struct nth_chunk *chunk)
 {
     const uint64_t back =
         nth_chunk_first(slot->bucket) + slot->slot * nth_bucket_bytes(slot->bucket);
@@ -367,8 +367,8 @@ static bool slot_is_of(const struct nth_block *slot, const struct nth_chunk *chu
            slot->region == chunk->region && slot->offset == nth_chunk_slot(chunk, slot->slot);
 }
 
-/* Mark a free slot in its chunk; an empty chunk goes back when the class has another one, or `all` are
- * to go. `*last` is the chunk of the slot before, and becomes this one's. */
+/* Mark a free slot in its chunk; an empty chunk goes back when the class has another one, or `all`
+ * are to go. `*last` is the chunk of the slot before, and becomes this one's. */
 static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block *slot, bool all,
                                    struct nth_chunk *last)
 {
@@ -376,8 +376,7 @@ static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block
     struct nth_chunk head;
     uint64_t bits = 0;
     uint64_t first = 0;
-    enum nth_status status =
-        slot_is_of(slot, last) ? NTH_OK : nth_chunk_of(heap, slot, &chunk);
+    enum nth_status status = slot_is_of(slot, last) ? NTH_OK : nth_chunk_of(heap, slot, &chunk);
     last->slots = 0; /* not to be used again unless all goes well */
     status = status == NTH_OK ? free_word(heap, &chunk, slot->slot, &bits) : status;
     const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
@@ -729,8 +728,8 @@ enum nth_status nth_front_check(struct nth_heap *heap, uint64_t *cached)
         struct nth_chunk chunk;
         uint64_t value = 0;
         status = bucket_word(heap, &heap->buckets[bucket].outstanding, &value);
-        status = status == NTH_OK ? bucket_word(heap, &heap->buckets[bucket].chunks, &value)
-                                  : status;
+        status =
+            status == NTH_OK ? bucket_word(heap, &heap->buckets[bucket].chunks, &value) : status;
         status = status == NTH_OK ? chunk_head(heap, bucket, &value, &chunk) : status;
     }
     for (uint64_t idx = 0; status == NTH_OK && idx < heap->state.cache_count; idx++) {

@@ -3,15 +3,15 @@
  * The low-fragmentation front end: blocks of one size class live as slots in chunks (busy blocks of
  * the back end); threads keep free slots in magazines and take them without the lock.
  *
- * Chunk:  header | info | next | previous | free words (48 slots each) | pad to 16 | slot | slot ...
- *   info  free slots (9) << 16 | slots (9) << 7 | bucket (7)
- * Every slot has a header of its own. All words are sealed (word.h). A slot is free when its header
- * and the block map say so; free words and magazines only say where to look. */
+ * Chunk:  header | info | next | previous | free words (48 slots each) | pad to 16 | slot | slot
+ * ... info  free slots (9) << 16 | slots (9) << 7 | bucket (7) Every slot has a header of its own.
+ * All words are sealed (word.h). A slot is free when its header and the block map say so; free
+ * words and magazines only say where to look. */
 #ifndef NTH_FRONT_H
 #define NTH_FRONT_H
 
-#include "cache.h"
 #include "block.h"
+#include "cache.h"
 #include "lock.h"
 
 #define NTH_CHUNK_INFO 8u
@@ -83,8 +83,7 @@ void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache);
 /* This thread's shortcut to a heap by handle, or NULL. */
 static inline struct nth_hot *nth_hot_find(HANDLE handle)
 {
-    struct nth_hot *hot =
-        &nth_self.hot[((uintptr_t)handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
+    struct nth_hot *hot = &nth_self.hot[((uintptr_t)handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
     return NTH_LIKELY(hot->handle == handle && hot->cache != NULL) ? hot : NULL;
 }
 

@@ -27,8 +27,8 @@ static inline bool generation_agrees(uint64_t value, uint8_t tag)
 
 static inline uint64_t with_generation(uint64_t value, uint8_t tag)
 {
-    return (value & ~(0xFull << NTH_HEADER_GENERATION_SHIFT)) |
-           (uint64_t)(tag & NTH_TAG_GENERATION) << NTH_HEADER_GENERATION_SHIFT;
+    return (value & ~(0xFull << NTH_HEADER_GENERATION_SHIFT)) | (uint64_t)(tag & NTH_TAG_GENERATION)
+                                                                    << NTH_HEADER_GENERATION_SHIFT;
 }
 
 /* The segment around an address: this thread's own note of it, or looked up and noted. */
@@ -98,8 +98,7 @@ static inline void *take(struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
     *tag = fresh;
     const uint64_t slack = nth_bucket_bytes(bucket) - NTH_HEADER_BYTES - bytes;
     const uint64_t busy = (value & (0x1FFull << SLOT_SHIFT)) | slack << SLACK_SHIFT |
-                          (uint64_t)bucket << NTH_HEADER_BODY_SHIFT |
-                          (uint64_t)NTH_BLOCK_SLOT_BUSY;
+                          (uint64_t)bucket << NTH_HEADER_BODY_SHIFT | (uint64_t)NTH_BLOCK_SLOT_BUSY;
     header_store(address, nth_word_seal(with_generation(busy, fresh), pad));
     return (void *)(uintptr_t)(address + NTH_HEADER_BYTES);
 }
@@ -143,8 +142,7 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
         return false;
     }
     const uint32_t bucket = (uint32_t)(value >> NTH_HEADER_BODY_SHIFT) & 0x7Fu;
-    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT ||
-                     !nth_cache_count(cache, bucket, key, &count) ||
+    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT || !nth_cache_count(cache, bucket, key, &count) ||
                      count >= nth_bucket_magazine(bucket))) {
         return false;
     }
@@ -161,7 +159,8 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
 bool nth_front_fast_give(struct nth_hot *hot, void *user)
 {
     const uintptr_t address = (uintptr_t)user - NTH_HEADER_BYTES;
-    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0 || !nth_gate_try(hot->slot, hot->heap))) {
+    if (NTH_UNLIKELY((uintptr_t)user % NTH_UNIT_BYTES != 0 ||
+                     !nth_gate_try(hot->slot, hot->heap))) {
         return false;
     }
     const bool given = nth_hot_holds(hot) && give(hot, address);

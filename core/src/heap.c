@@ -103,9 +103,9 @@ static uint32_t force_flags(const struct nth_heap *heap)
 
 static void mirror_write(const struct nth_heap *heap)
 {
-    nth_unpoison(nth_region_place((const struct nth_region *)(uintptr_t)heap->config.segment_first,
-                                  0),
-                 NTH_MIRROR_FORCE + sizeof(uint32_t));
+    nth_unpoison(
+        nth_region_place((const struct nth_region *)(uintptr_t)heap->config.segment_first, 0),
+        NTH_MIRROR_FORCE + sizeof(uint32_t));
     mirror_store(heap, NTH_MIRROR_SIGNATURE, NTH_MIRROR_SIGNATURE_VALUE);
     mirror_store(heap, NTH_MIRROR_FLAGS, (uint32_t)heap->config.flags);
     mirror_store(heap, NTH_MIRROR_FORCE, force_flags(heap));
@@ -341,8 +341,8 @@ static bool lists_whole(struct nth_heap *heap)
     return true;
 }
 
-/* Should a fault come in between, the slot stays as it is and reset comes here again, by the map. The
- * memory that holds the heap itself goes last, when nothing refers to it any more. */
+/* Should a fault come in between, the slot stays as it is and reset comes here again, by the map.
+ * The memory that holds the heap itself goes last, when nothing refers to it any more. */
 void nth_heap_discard(struct nth_slot *slot)
 {
     struct nth_heap *heap = slot->heap;

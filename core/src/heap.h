@@ -70,8 +70,8 @@ struct nth_bucket {
 struct nth_heap {
     struct nth_config config;
     struct nth_state state;
-    uint64_t bins[NTH_BIN_COUNT];         /* sealed references to the first free block */
-    uint64_t bin_map[NTH_BIN_MAP_WORDS];  /* sealed: a bit a list that is not empty */
+    uint64_t bins[NTH_BIN_COUNT];        /* sealed references to the first free block */
+    uint64_t bin_map[NTH_BIN_MAP_WORDS]; /* sealed: a bit a list that is not empty */
     struct nth_bucket buckets[NTH_BUCKET_COUNT];
     uint64_t segments[NTH_SEGMENT_NEAR_COUNT]; /* sealed words: region addresses */
     uint64_t caches[NTH_CACHE_MAX_COUNT];      /* sealed words: magazine addresses */
@@ -114,9 +114,9 @@ enum nth_status nth_heap_create(const struct nth_create *wish, HANDLE *handle) N
 /* The same with the process lock held and the process started; no CommitRoutine. */
 enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *handle) NTH_MUST_USE;
 
-/* Give everything of a heap back and forget it; nth_slot_remove was called. A heap whose lists are damaged is taken apart by the
- * address map; what damage hides even there stays reserved, and the balance shows it. No other
- * thread may be inside. */
+/* Give everything of a heap back and forget it; nth_slot_remove was called. A heap whose lists are
+ * damaged is taken apart by the address map; what damage hides even there stays reserved, and the
+ * balance shows it. No other thread may be inside. */
 void nth_heap_discard(struct nth_slot *slot);
 
 /* Slot of a handle, or NULL. Looks only at core's own tables. */

@@ -128,8 +128,8 @@ static enum nth_status large_make(struct nth_heap *heap, uint64_t pages, struct 
         return NTH_NO_MEMORY;
     }
     uint64_t room = pages + pages / ROOM_SHARE;
-    size_t bytes = (size_t)(nth_round_up(DATA_OFFSET + (size_t)room * NTH_PAGE_BYTES,
-                                         NTH_GRANULE_BYTES));
+    size_t bytes =
+        (size_t)(nth_round_up(DATA_OFFSET + (size_t)room * NTH_PAGE_BYTES, NTH_GRANULE_BYTES));
     if (nth_reserve(NTH_SITE(RESERVE, "large"), bytes, &hold) != NTH_OK) {
         bytes = DATA_OFFSET + (size_t)pages * NTH_PAGE_BYTES;
         if (nth_reserve(NTH_SITE(RESERVE, "large.without_room"), bytes, &hold) != NTH_OK) {
@@ -168,8 +168,7 @@ static enum nth_status large_commit(struct nth_heap *heap, struct nth_region *re
 {
     const uint64_t more = pages - region->committed_pages;
     void *place = nth_region_place(region, region->committed_pages * NTH_PAGE_BYTES);
-    if (more > 0 && nth_commit(NTH_SITE(COMMIT, "large.data"), place,
-                               (size_t)more * NTH_PAGE_BYTES,
+    if (more > 0 && nth_commit(NTH_SITE(COMMIT, "large.data"), place, (size_t)more * NTH_PAGE_BYTES,
                                nth_heap_has(heap, HEAP_CREATE_ENABLE_EXECUTE)) != NTH_OK) {
         return NTH_NO_MEMORY;
     }
@@ -262,8 +261,8 @@ static void large_settle(struct nth_heap *heap, struct nth_region *region, uint6
 }
 
 /* Into a larger reservation, by moving page tables instead of bytes. */
-static enum nth_status large_move(struct nth_heap *heap, struct nth_region *region,
-                                  uint64_t bytes, bool user_info, struct nth_region **moved)
+static enum nth_status large_move(struct nth_heap *heap, struct nth_region *region, uint64_t bytes,
+                                  bool user_info, struct nth_region **moved)
 {
     const uint64_t pages = pages_for(bytes, user_info);
     struct nth_region *fresh = NULL;
@@ -319,7 +318,7 @@ enum nth_status nth_large_resize(struct nth_heap *heap, struct nth_region *regio
         }
         status = large_move(heap, region, bytes, user_info, &region);
         *user = status == NTH_OK ? nth_large_data(region) : *user;
-        return status;
+        return status == NTH_NO_MEMORY ? NTH_ABSENT : status; /* the bytes may still be copied */
     }
     const uint64_t before = region->committed_pages;
     if (pages > before) {

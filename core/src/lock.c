@@ -13,7 +13,7 @@
 #include "cache.h"
 #include "sanitize.h"
 
-#define MEMBARRIER_EXPEDITED 8          /* MEMBARRIER_CMD_PRIVATE_EXPEDITED */
+#define MEMBARRIER_EXPEDITED 8           /* MEMBARRIER_CMD_PRIVATE_EXPEDITED */
 #define MEMBARRIER_REGISTER_EXPEDITED 16 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */
 
 _Thread_local struct nth_thread nth_self;
@@ -221,8 +221,8 @@ void nth_threads_forget(void)
     (void)pthread_mutex_unlock(&threads_mutex);
 }
 
-/* Calls in progress finish first; nobody waits for a HeapLock. The list of threads is let go between
- * looks: a call in progress may want it to close its gate. */
+/* Calls in progress finish first; nobody waits for a HeapLock. The list of threads is let go
+ * between looks: a call in progress may want it to close its gate. */
 static void fork_prepare(void)
 {
     (void)pthread_mutex_lock(&fork_mutex);

@@ -59,8 +59,8 @@ static inline bool nth_gate_try(const struct nth_slot *slot, void *heap)
 /* A thread looks for the heap of a handle. */
 #define NTH_VISIT_LOOKING ((struct nth_slot *)(uintptr_t)1)
 
-/* The slot of a handle, which cannot go away until nth_visit_end: destroying waits until nobody looks
- * or is about to take the lock. NULL, and no visit, when there is none. */
+/* The slot of a handle, which cannot go away until nth_visit_end: destroying waits until nobody
+ * looks or is about to take the lock. NULL, and no visit, when there is none. */
 static inline struct nth_slot *nth_visit(HANDLE handle)
 {
     if (NTH_UNLIKELY(nth_self.state == NTH_THREAD_NEW)) {

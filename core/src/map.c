@@ -68,8 +68,7 @@ struct nth_region *nth_map_find_foreign(uintptr_t address)
 static bool is_foreign(const void *base, size_t bytes)
 {
     const uint64_t offset = (uint64_t)(uintptr_t)base - nth_process.low;
-    return offset >= nth_process.span_bytes ||
-           bytes > nth_process.span_bytes - offset;
+    return offset >= nth_process.span_bytes || bytes > nth_process.span_bytes - offset;
 }
 
 static enum nth_status foreign_enter(uintptr_t base, size_t bytes, struct nth_region *region)

@@ -20,13 +20,11 @@ static enum nth_status refuse(enum nth_reason reason, const void *user)
     return NTH_BAD_ARGUMENT;
 }
 
-static enum nth_status find_in_segment(struct nth_heap *heap, void *user,
-                                       struct nth_target *target)
+static enum nth_status find_in_segment(struct nth_heap *heap, void *user, struct nth_target *target)
 {
     struct nth_region *region = target->region;
     const uint64_t offset = (uint64_t)(uintptr_t)user - NTH_HEADER_BYTES - region->base;
-    if (offset < NTH_SEGMENT_FIRST || offset >= region->bytes ||
-        !nth_tag_reaches(region, offset) ||
+    if (offset < NTH_SEGMENT_FIRST || offset >= region->bytes || !nth_tag_reaches(region, offset) ||
         !nth_tag_starts(*nth_tag_at(region, offset), offset)) {
         return refuse(NTH_CORRUPT_INTERIOR_POINTER, user);
     }
@@ -60,9 +58,8 @@ enum nth_status nth_target_find(struct nth_heap *heap, void *user, struct nth_ta
     if (!target->large) {
         return find_in_segment(heap, user, target);
     }
-    return user == nth_large_data(target->region)
-               ? nth_large_check(heap, target->region)
-               : refuse(NTH_CORRUPT_INTERIOR_POINTER, user);
+    return user == nth_large_data(target->region) ? nth_large_check(heap, target->region)
+                                                  : refuse(NTH_CORRUPT_INTERIOR_POINTER, user);
 }
 
 bool nth_target_seems_live(struct nth_heap *heap, void *user)
@@ -71,8 +68,7 @@ bool nth_target_seems_live(struct nth_heap *heap, void *user)
     if (covering != NULL && !nth_region_front_holds(covering)) {
         return true; /* as far as anybody can tell; looking closer reports the damage */
     }
-    struct nth_region *region =
-        (uintptr_t)user % NTH_UNIT_BYTES == 0 ? nth_region_of(user) : NULL;
+    struct nth_region *region = (uintptr_t)user % NTH_UNIT_BYTES == 0 ? nth_region_of(user) : NULL;
     if (region == NULL || nth_region_heap(region) != heap) {
         return false;
     }
@@ -82,8 +78,7 @@ bool nth_target_seems_live(struct nth_heap *heap, void *user)
     const uint64_t offset = (uint64_t)(uintptr_t)user - NTH_HEADER_BYTES - region->base;
     struct nth_block block;
     return offset >= NTH_SEGMENT_FIRST && offset < region->bytes &&
-           nth_tag_reaches(region, offset) &&
-           nth_tag_starts(*nth_tag_at(region, offset), offset) &&
+           nth_tag_reaches(region, offset) && nth_tag_starts(*nth_tag_at(region, offset), offset) &&
            (*nth_tag_at(region, offset) & NTH_TAG_BUSY) != 0 &&
            !(nth_block_peek(heap, region, offset, &block) && block.state == NTH_BLOCK_CHUNK);
 }
@@ -105,9 +100,9 @@ static bool has_info(const struct nth_heap *heap, const struct nth_target *targe
 
 static uint64_t info_offset(const struct nth_target *target)
 {
-    return target->large ? nth_large_info_offset(target->region)
-                         : target->block.offset + nth_block_bytes(&target->block) -
-                               NTH_USER_INFO_BYTES;
+    return target->large
+               ? nth_large_info_offset(target->region)
+               : target->block.offset + nth_block_bytes(&target->block) - NTH_USER_INFO_BYTES;
 }
 
 /* The value stands plain; the word behind it holds the flags and a hash of the value. */
@@ -117,8 +112,8 @@ static uint64_t info_word(const struct nth_heap *heap, uint64_t value, uint32_t 
     return (hash << 3 | flags >> USER_FLAG_SHIFT) & NTH_WORD_MASK;
 }
 
-enum nth_status nth_info_read(struct nth_heap *heap, const struct nth_target *target,
-                              bool *present, uint64_t *value, uint32_t *flags)
+enum nth_status nth_info_read(struct nth_heap *heap, const struct nth_target *target, bool *present,
+                              uint64_t *value, uint32_t *flags)
 {
     uint64_t word = 0;
     *present = has_info(heap, target);
@@ -144,8 +139,7 @@ void nth_info_write(struct nth_heap *heap, const struct nth_target *target, uint
                     uint32_t flags)
 {
     nth_inband_store(target->region, info_offset(target), value);
-    nth_inband_put(heap, target->region, info_offset(target) + 8u,
-                   info_word(heap, value, flags));
+    nth_inband_put(heap, target->region, info_offset(target) + 8u, info_word(heap, value, flags));
 }
 
 /* From the front end or the back end; `*block` tells which. */
@@ -155,8 +149,7 @@ static enum nth_status take_small(struct nth_heap *heap, uint64_t bytes, bool us
     const uint64_t units = nth_units_for(heap, bytes, user_info);
     const uint64_t block_bytes = units * NTH_UNIT_BYTES;
     bool serves = false;
-    enum nth_status status =
-        user_info ? NTH_OK : nth_front_serves(heap, block_bytes, &serves);
+    enum nth_status status = user_info ? NTH_OK : nth_front_serves(heap, block_bytes, &serves);
     if (status == NTH_OK && serves) {
         status = nth_front_take(heap, nth_bucket_of(block_bytes), bytes, block);
         if (status != NTH_ABSENT) {

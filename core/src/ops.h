@@ -29,8 +29,8 @@ enum nth_status nth_op_resize(struct nth_heap *heap, uint64_t flags, void *user,
 enum nth_status nth_op_size(struct nth_heap *heap, void *user, uint64_t *bytes) NTH_MUST_USE;
 
 /* User value and flags; *present false for a block without. */
-enum nth_status nth_info_read(struct nth_heap *heap, const struct nth_target *target,
-                              bool *present, uint64_t *value, uint32_t *flags) NTH_MUST_USE;
+enum nth_status nth_info_read(struct nth_heap *heap, const struct nth_target *target, bool *present,
+                              uint64_t *value, uint32_t *flags) NTH_MUST_USE;
 void nth_info_write(struct nth_heap *heap, const struct nth_target *target, uint64_t value,
                     uint32_t flags);
 

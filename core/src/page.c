@@ -12,8 +12,9 @@
 #define LOOSE_COUNT 64u
 
 static struct loose {
-    NTH_ATOMIC(struct nth_thread *) owner; /* in whose call; NULL: nobody's. Whoever signs owns it. */
-    NTH_ATOMIC(uintptr_t) base;            /* 0: the entry is free */
+    NTH_ATOMIC(struct nth_thread *)
+    owner;                      /* in whose call; NULL: nobody's. Whoever signs owns it. */
+    NTH_ATOMIC(uintptr_t) base; /* 0: the entry is free */
     size_t bytes;
     size_t committed_bytes;
 } loose[LOOSE_COUNT];
@@ -163,12 +164,10 @@ enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes,
 {
     const struct nth_pages *pages = nth_process.pages;
     NTH_ASSERT(pages->remap != NULL);
-    return pages->remap(pages->self, site, from, bytes, to) == NTH_SEAM_OK ? NTH_OK
-                                                                           : NTH_NO_MEMORY;
+    return pages->remap(pages->self, site, from, bytes, to) == NTH_SEAM_OK ? NTH_OK : NTH_NO_MEMORY;
 }
 
-static bool released(const struct nth_site *site, void *base, size_t bytes,
-                     size_t committed_bytes)
+static bool released(const struct nth_site *site, void *base, size_t bytes, size_t committed_bytes)
 {
     const struct nth_pages *pages = nth_process.pages;
     if (pages->release(pages->self, site, base, bytes) != NTH_SEAM_OK) {

@@ -13,7 +13,7 @@
 #define NTH_SITE(call_kind, site_name)                                                             \
     (__extension__({                                                                               \
         static const struct nth_site site_here                                                     \
-            __attribute__((used, aligned(sizeof(void *)), section("nth_sites"))) = {      \
+            __attribute__((used, aligned(sizeof(void *)), section("nth_sites"))) = {               \
                 site_name, __FILE__, __LINE__, NTH_PAGE_##call_kind};                              \
         &site_here;                                                                                \
     }))
@@ -27,8 +27,8 @@ enum nth_status nth_protect(const struct nth_site *site, void *base, size_t byte
 enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes,
                           void *to) NTH_MUST_USE;
 
-/* A new reservation is loose until something that outlives the call refers to it. Should the call be
- * left by a fault before that, it is given back later. */
+/* A new reservation is loose until something that outlives the call refers to it. Should the call
+ * be left by a fault before that, it is given back later. */
 void nth_settle(const void *base);
 
 /* Give a reservation back, of which `committed_bytes` are committed. What a page source refuses, or

@@ -37,8 +37,8 @@ static uint32_t order_capacity = SLOTS_FIRST_COUNT;
 _Noreturn void nth_assert_failed(const char *condition, const char *file, int line)
 {
     char text[256];
-    const int length = snprintf(text, sizeof(text), "heaprig: core is wrong: %s:%d: %s\n", file,
-                                line, condition);
+    const int length =
+        snprintf(text, sizeof(text), "heaprig: core is wrong: %s:%d: %s\n", file, line, condition);
     (void)!write(STDERR_FILENO, text, length > 0 ? (size_t)length : 0);
     abort();
 }
@@ -141,8 +141,7 @@ static enum nth_status slots_extend(void)
     const size_t order_bytes = nth_round_up(capacity * sizeof(uint32_t), NTH_PAGE_BYTES);
     void *place = NULL;
     if (slots_more_count == SLOTS_CHUNK_MAX ||
-        nth_reserve(NTH_SITE(RESERVE, "heaps.table"), slot_bytes + order_bytes, &place) !=
-            NTH_OK) {
+        nth_reserve(NTH_SITE(RESERVE, "heaps.table"), slot_bytes + order_bytes, &place) != NTH_OK) {
         return NTH_NO_MEMORY;
     }
     if (nth_commit(NTH_SITE(COMMIT, "heaps.table"), place, slot_bytes + order_bytes, false) !=
@@ -269,8 +268,7 @@ static void slots_reset(void)
     while (slots_more_count > 0) {
         slots_more_count--;
         const uint32_t capacity = slot_capacity() + (uint32_t)SLOTS_CHUNK_COUNT;
-        const size_t bytes =
-            slot_bytes + nth_round_up(capacity * sizeof(uint32_t), NTH_PAGE_BYTES);
+        const size_t bytes = slot_bytes + nth_round_up(capacity * sizeof(uint32_t), NTH_PAGE_BYTES);
         nth_release(NTH_SITE(RELEASE, "heaps.table"), slots_more[slots_more_count], bytes, bytes);
         slots_more[slots_more_count] = NULL;
     }

@@ -23,7 +23,7 @@ struct nth_slot {
     struct nth_region *first; /* segment 0 */
     uint64_t flags;           /* the heap's */
     uint64_t serial;          /* of the heap, in order of creation */
-    void *lock; /* from the lock table; NULL for a heap that does not serialize */
+    void *lock;               /* from the lock table; NULL for a heap that does not serialize */
     RTL_CRITICAL_SECTION *caller_lock;
     NTH_ATOMIC(struct nth_thread *) owner;
     uint32_t depth;              /* of the owner's nested acquisitions */
@@ -39,9 +39,9 @@ struct nth_process {
     uint64_t span_bytes;
     struct nth_seam seam;
     struct nth_key key;
-    uint64_t heap_serial; /* heaps made so far: each has keys of its own */
+    uint64_t heap_serial;            /* heaps made so far: each has keys of its own */
     NTH_ATOMIC(uint64_t) generation; /* of the heap table; a change makes every thread look again */
-    void *lock;           /* guards the heap table and the address map */
+    void *lock;                      /* guards the heap table and the address map */
     NTH_ATOMIC(uint32_t) ready;
     NTH_ATOMIC(uint32_t) forking;
     NTH_ATOMIC(uint32_t) terminate_on_corruption;
@@ -73,7 +73,7 @@ void nth_process_unlock(void);
  * when the page source refused one; `nth_slot_list` is the order that GetProcessHeaps shows. */
 struct nth_slot *nth_slot_take(void);
 void nth_slot_give(struct nth_slot *slot);
-void nth_slot_append(struct nth_slot *slot); /* now visible, newest last */
+void nth_slot_append(struct nth_slot *slot);       /* now visible, newest last */
 void nth_slot_append_first(struct nth_slot *slot); /* the process heap: before all others */
 void nth_slot_remove(struct nth_slot *slot);
 
@@ -89,8 +89,8 @@ struct nth_slot *nth_slot_numbered(uint32_t number); /* NULL when out of range *
 /* True when a destroyed heap had this base less than NTH_QUARANTINE_COUNT destructions ago. */
 bool nth_quarantined(HANDLE base);
 
-/* A place is an address in units of 8 bytes from the page source's lowest one, modulo 2^48: how words
- * are bound to where they stand, and how one block names another. */
+/* A place is an address in units of 8 bytes from the page source's lowest one, modulo 2^48: how
+ * words are bound to where they stand, and how one block names another. */
 static inline uint64_t nth_place_of(uint64_t address)
 {
     return ((address - nth_process.low) >> 3) & NTH_WORD_MASK;

@@ -158,13 +158,12 @@ static enum nth_status commit_by_routine(struct nth_heap *heap, const struct nth
     return NTH_OK;
 }
 
-enum nth_status nth_segment_commit(struct nth_heap *heap, struct nth_region *region,
-                                   uint64_t first, uint64_t *last)
+enum nth_status nth_segment_commit(struct nth_heap *heap, struct nth_region *region, uint64_t first,
+                                   uint64_t *last)
 {
     void *place = nth_region_place(region, first * NTH_PAGE_BYTES);
-    enum nth_status status = commit_tags(region, region->bytes / NTH_PAGE_BYTES < *last + 1
-                                                     ? *last
-                                                     : *last + 1);
+    enum nth_status status =
+        commit_tags(region, region->bytes / NTH_PAGE_BYTES < *last + 1 ? *last : *last + 1);
     if (status == NTH_OK && heap->config.commit_routine != 0) {
         status = commit_by_routine(heap, region, first, last);
         status = status == NTH_OK ? commit_tags(region, *last) : status;
@@ -212,8 +211,8 @@ static struct oob oob_plan(const struct nth_segment_plan *plan)
 {
     const uint64_t words = nth_round_up((size_t)(plan->bytes / NTH_PAGE_BYTES), 64) / 64;
     struct oob oob;
-    oob.head_bytes = nth_round_up(
-        sizeof(struct nth_region) + (size_t)words * 2u * sizeof(uint64_t), NTH_PAGE_BYTES);
+    oob.head_bytes = nth_round_up(sizeof(struct nth_region) + (size_t)words * 2u * sizeof(uint64_t),
+                                  NTH_PAGE_BYTES);
     oob.tag_bytes = nth_round_up((size_t)(plan->bytes / NTH_WINDOW_BYTES), NTH_PAGE_BYTES);
     oob.tag_first_bytes =
         nth_round_up((size_t)(plan->commit_bytes / NTH_WINDOW_BYTES), NTH_PAGE_BYTES);
@@ -355,8 +354,7 @@ static enum nth_status directory_take(struct nth_heap *heap, uint64_t *number)
         }
         char *page = (char *)(uintptr_t)heap->config.directory +
                      heap->state.directory_pages * NTH_PAGE_BYTES;
-        if (nth_commit(NTH_SITE(COMMIT, "heap.directory"), page, NTH_PAGE_BYTES, false) !=
-            NTH_OK) {
+        if (nth_commit(NTH_SITE(COMMIT, "heap.directory"), page, NTH_PAGE_BYTES, false) != NTH_OK) {
             return NTH_NO_MEMORY;
         }
         heap->state.directory_pages++;

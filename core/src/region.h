@@ -40,10 +40,10 @@ struct nth_region {
     uint64_t hold_bytes;
     uint64_t hold_committed_bytes; /* out of band */
     uint64_t committed_pages;
-    uint64_t page_map;   /* uint64_t *: words, then their mirror */
-    uint64_t foreign;    /* the caller's memory: never released or decommitted */
-    uint64_t requested;  /* large: size in bytes as asked for */
-    uint64_t previous;   /* large: struct nth_region *, allocation order */
+    uint64_t page_map;  /* uint64_t *: words, then their mirror */
+    uint64_t foreign;   /* the caller's memory: never released or decommitted */
+    uint64_t requested; /* large: size in bytes as asked for */
+    uint64_t previous;  /* large: struct nth_region *, allocation order */
     uint64_t next;
     uint64_t seal;
 };
@@ -61,8 +61,7 @@ static inline uint64_t nth_region_reach_pad(const struct nth_region *region)
 /* How far the tags are committed, in bytes of tags; false when the word is not whole. */
 static inline bool nth_region_reach(const struct nth_region *region, uint64_t *tag_bytes)
 {
-    return nth_word_open(nth_load_acquire(&region->reach), nth_region_reach_pad(region),
-                         tag_bytes);
+    return nth_word_open(nth_load_acquire(&region->reach), nth_region_reach_pad(region), tag_bytes);
 }
 
 /* The front words are whole: base, bytes, heap, tags, kind and reach may be believed. */
@@ -75,8 +74,8 @@ static inline bool nth_region_front_holds(const struct nth_region *region)
 
 bool nth_region_holds(const struct nth_region *region);
 
-/* Once, when the front words are settled; and after every change of the rest. The reach is sealed by
- * itself, so that it can change while others look. */
+/* Once, when the front words are settled; and after every change of the rest. The reach is sealed
+ * by itself, so that it can change while others look. */
 void nth_region_seal_front(struct nth_region *region);
 void nth_region_reach_put(struct nth_region *region, uint64_t tag_bytes);
 void nth_region_seal(struct nth_region *region);
@@ -131,8 +130,8 @@ uint64_t nth_page_run(const struct nth_region *region, uint64_t page, bool *dama
 /* Commit or decommit [first, last) of a segment, with tags and accounts. Blocks are the caller's
  * business. */
 /* *last may come back larger: a CommitRoutine may give more than it was asked for. */
-enum nth_status nth_segment_commit(struct nth_heap *heap, struct nth_region *region,
-                                   uint64_t first, uint64_t *last) NTH_MUST_USE;
+enum nth_status nth_segment_commit(struct nth_heap *heap, struct nth_region *region, uint64_t first,
+                                   uint64_t *last) NTH_MUST_USE;
 enum nth_status nth_segment_decommit(struct nth_heap *heap, struct nth_region *region,
                                      uint64_t first, uint64_t last) NTH_MUST_USE;
 

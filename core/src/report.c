@@ -48,11 +48,11 @@ int nth_noted(void)
 static void print_report(const struct nth_report *report)
 {
     char text[320];
-    const int length = snprintf(text, sizeof(text),
-                                "heaprig: %s: heap %p, block %p, %s%s: %s (%s)\n", report->call,
-                                report->heap, report->block, report->field != NULL ? "field " : "",
-                                report->field != NULL ? report->field : "no field",
-                                nth_reason_text(report->reason), nth_reason_name(report->reason));
+    const int length =
+        snprintf(text, sizeof(text), "heaprig: %s: heap %p, block %p, %s%s: %s (%s)\n",
+                 report->call, report->heap, report->block, report->field != NULL ? "field " : "",
+                 report->field != NULL ? report->field : "no field",
+                 nth_reason_text(report->reason), nth_reason_name(report->reason));
     (void)!write(STDERR_FILENO, text, length > 0 ? (size_t)length : 0);
 }
 

@@ -48,8 +48,8 @@
 #define NTH_UNWATCHED
 #endif
 
-/* Besides, ThreadSanitizer does not look: for bytes that may be an application's, which it may write
- * at the same time. Whatever is read there must prove itself. */
+/* Besides, ThreadSanitizer does not look: for bytes that may be an application's, which it may
+ * write at the same time. Whatever is read there must prove itself. */
 #if defined(__clang__)
 #define NTH_GLANCE __attribute__((no_sanitize("address", "memory", "thread")))
 #elif defined(NTH_ASAN)

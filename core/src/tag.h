@@ -32,7 +32,8 @@ static inline uint8_t *nth_tag_at(const struct nth_region *region, uint64_t offs
     return (uint8_t *)(uintptr_t)region->tags + offset / NTH_WINDOW_BYTES;
 }
 
-/* The map reaches as far as blocks were ever committed; nothing starts beyond, nor in a large block. */
+/* The map reaches as far as blocks were ever committed; nothing starts beyond, nor in a large
+ * block. */
 static inline bool nth_tag_reaches(const struct nth_region *region, uint64_t offset)
 {
     uint64_t tag_bytes = 0;
@@ -48,8 +49,7 @@ static inline uint8_t nth_tag_position(uint64_t offset)
 /* A block starts exactly at `offset`. */
 static inline bool nth_tag_starts(uint8_t tag, uint64_t offset)
 {
-    return (tag & (NTH_TAG_START | NTH_TAG_POSITION)) ==
-           (NTH_TAG_START | nth_tag_position(offset));
+    return (tag & (NTH_TAG_START | NTH_TAG_POSITION)) == (NTH_TAG_START | nth_tag_position(offset));
 }
 
 /* The tag for a header written at `offset`: next generation, "previous free" kept. */

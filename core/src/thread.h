@@ -26,16 +26,16 @@ struct nth_call {
     const char *name;      /* "RtlFreeHeap", for reports and for the unhandled-exception line */
     HANDLE handle;         /* as the caller gave it */
     struct nth_slot *slot;
-    void *inside;          /* what this thread worked in before */
+    void *inside;              /* what this thread worked in before */
     struct nth_region *region; /* segment last looked up and found whole in this call */
-    unsigned whole;        /* the heap's totals were whole, and are sealed again on the way out */
-    unsigned entered;      /* `inside` is to be restored on the way out */
-    unsigned locked;       /* the heap's lock is to be released on the way out */
-    unsigned gated;        /* the heap's gate is to be opened on the way out */
-    unsigned destroying;   /* the heap's last call: damage is no obstacle */
-    unsigned noted;        /* `report` is to be delivered on the way out */
+    unsigned whole;      /* the heap's totals were whole, and are sealed again on the way out */
+    unsigned entered;    /* `inside` is to be restored on the way out */
+    unsigned locked;     /* the heap's lock is to be released on the way out */
+    unsigned gated;      /* the heap's gate is to be opened on the way out */
+    unsigned destroying; /* the heap's last call: damage is no obstacle */
+    unsigned noted;      /* `report` is to be delivered on the way out */
     struct nth_report report;
-    unsigned thrown;       /* `record` is to be raised on the way out: a CommitRoutine threw it */
+    unsigned thrown; /* `record` is to be raised on the way out: a CommitRoutine threw it */
     EXCEPTION_RECORD record;
 };
 
@@ -58,8 +58,8 @@ struct nth_hot {
     struct nth_heap *heap;
     struct nth_slot *slot;
     struct nth_cache *cache;
-    struct nth_key key; /* of the heap */
-    uint64_t flags;     /* of the heap */
+    struct nth_key key;  /* of the heap */
+    uint64_t flags;      /* of the heap */
     uint64_t generation; /* of the process; a destroyed heap or segment makes a new one */
     struct nth_seen seen[NTH_SEEN_COUNT];
 };
@@ -68,15 +68,15 @@ struct nth_thread {
     struct nth_call *call;
     struct nth_frame *frame; /* innermost NT_TRY, owned by seh.c */
     DWORD last_error;
-    unsigned state; /* enum nth_thread_state */
+    unsigned state;            /* enum nth_thread_state */
     NTH_ATOMIC(void *) inside; /* heap this thread is working in, NULL outside: the gate */
     NTH_ATOMIC(struct nth_slot *) visiting; /* heap whose lock it is about to take */
-    struct nth_thread *next;   /* process list, under the process lock */
+    struct nth_thread *next;                /* process list, under the process lock */
     struct nth_thread *prev;
     struct nth_hot hot[NTH_HOT_COUNT];
-    bool holds_process;  /* the process lock */
+    bool holds_process;   /* the process lock */
     unsigned loose_count; /* reservations of this thread that nothing refers to yet (page.h) */
-    void *unwind; /* state of an unwinding in progress, owned by seh.c */
+    void *unwind;         /* state of an unwinding in progress, owned by seh.c */
 };
 
 extern _Thread_local struct nth_thread nth_self;

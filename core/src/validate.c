@@ -73,8 +73,7 @@ static enum nth_status check_block(struct nth_heap *heap, const struct nth_block
                                    bool previous_free, struct tally *tally)
 {
     const uint64_t end = block->offset + nth_block_bytes(block);
-    const bool says =
-        (*nth_tag_at(block->region, block->offset) & NTH_TAG_PREVIOUS_FREE) != 0;
+    const bool says = (*nth_tag_at(block->region, block->offset) & NTH_TAG_PREVIOUS_FREE) != 0;
     if (says != previous_free) {
         return broken(NTH_CORRUPT_BLOCK_MAP, nth_block_user(block), "block.tag");
     }
@@ -160,10 +159,9 @@ static enum nth_status check_lists(struct nth_heap *heap, const struct tally *ta
         bool present = false;
         enum nth_status status = nth_freelist_first(heap, bin, &present, &block);
         uint64_t bits = 0;
-        status = status == NTH_OK
-                     ? nth_heap_open(heap, &heap->bin_map[bin / NTH_WORD_BITS],
-                                     NTH_CORRUPT_FREE_LIST, "heap.bin_map", &bits)
-                     : status;
+        status = status == NTH_OK ? nth_heap_open(heap, &heap->bin_map[bin / NTH_WORD_BITS],
+                                                  NTH_CORRUPT_FREE_LIST, "heap.bin_map", &bits)
+                                  : status;
         if (status == NTH_OK && ((bits >> (bin % NTH_WORD_BITS)) & 1u) != (present ? 1u : 0u)) {
             return broken(NTH_CORRUPT_FREE_LIST, NULL, "heap.bin_map");
         }
@@ -179,8 +177,7 @@ static enum nth_status check_lists(struct nth_heap *heap, const struct tally *ta
             return status;
         }
     }
-    return count == tally->free_count ? NTH_OK
-                                      : broken(NTH_CORRUPT_FREE_LIST, NULL, "heap.bins");
+    return count == tally->free_count ? NTH_OK : broken(NTH_CORRUPT_FREE_LIST, NULL, "heap.bins");
 }
 
 static enum nth_status check_large(struct nth_heap *heap, struct tally *tally)

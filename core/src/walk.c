@@ -71,14 +71,13 @@ static void block_element(const struct nth_block *block, uint64_t extra,
     const uint64_t bytes = nth_block_bytes(block);
     const uint64_t end = block->offset + bytes + NTH_BORDER_BYTES;
     extra += end == block->region->bytes ? NTH_BORDER_BYTES : 0u;
-    const bool slot =
-        block->state == NTH_BLOCK_SLOT_FREE || block->state == NTH_BLOCK_SLOT_BUSY;
+    const bool slot = block->state == NTH_BLOCK_SLOT_FREE || block->state == NTH_BLOCK_SLOT_BUSY;
     *element = (struct nth_element){
         .kind = nth_block_is_busy(block->state) ? NTH_ELEMENT_BUSY : NTH_ELEMENT_FREE,
         .front_end = slot,
         .data = is_free ? nth_region_place(block->region, block->offset + NTH_FREE_DATA)
                         : nth_block_user(block),
-        .data_bytes = is_free ? bytes - NTH_FREE_OVERHEAD
+        .data_bytes = is_free                           ? bytes - NTH_FREE_OVERHEAD
                       : nth_block_is_busy(block->state) ? nth_block_requested(block)
                                                         : bytes - NTH_HEADER_BYTES,
         .region_idx = (uint32_t)nth_region_number(block->region),
@@ -88,8 +87,8 @@ static void block_element(const struct nth_block *block, uint64_t extra,
 }
 
 /* What stands at `offset`: a block, a chunk's first slot, an uncommitted range, the end. */
-static enum nth_status element_at(struct nth_heap *heap, struct nth_region *region,
-                                  uint64_t offset, struct nth_element *element)
+static enum nth_status element_at(struct nth_heap *heap, struct nth_region *region, uint64_t offset,
+                                  struct nth_element *element)
 {
     struct nth_block block;
     struct nth_chunk chunk;
@@ -108,9 +107,8 @@ static enum nth_status element_at(struct nth_heap *heap, struct nth_region *regi
             return status;
         }
         status = nth_chunk_read(heap, &block, &chunk);
-        status = status == NTH_OK
-                     ? nth_block_read(heap, region, nth_chunk_slot(&chunk, 0), &block)
-                     : status;
+        status = status == NTH_OK ? nth_block_read(heap, region, nth_chunk_slot(&chunk, 0), &block)
+                                  : status;
         if (status == NTH_OK) {
             block_element(&block, nth_chunk_first(chunk.bucket), element);
         }
@@ -142,14 +140,13 @@ static enum nth_status after_slot(struct nth_heap *heap, const struct nth_block 
         return status;
     }
     if (slot->slot + 1 == chunk.slots) {
-        return element_at(heap, slot->region, chunk.offset + chunk.units * NTH_UNIT_BYTES,
-                          element);
+        return element_at(heap, slot->region, chunk.offset + chunk.units * NTH_UNIT_BYTES, element);
     }
     status = nth_block_read(heap, slot->region, nth_chunk_slot(&chunk, slot->slot + 1), &next);
     if (status == NTH_OK) {
         const bool last = next.slot + 1 == chunk.slots;
-        const uint64_t rest = chunk.offset + chunk.units * NTH_UNIT_BYTES -
-                              nth_chunk_slot(&chunk, chunk.slots);
+        const uint64_t rest =
+            chunk.offset + chunk.units * NTH_UNIT_BYTES - nth_chunk_slot(&chunk, chunk.slots);
         block_element(&next, last ? rest : 0, element);
     }
     return status;

@@ -21,11 +21,11 @@ struct nth_element {
     void *data;
     uint64_t data_bytes;
     uint64_t overhead_bytes;
-    uint32_t region_idx; /* NTH_LARGE_INDEX for a large block */
+    uint32_t region_idx;      /* NTH_LARGE_INDEX for a large block */
     uint64_t committed_bytes; /* of a region */
     uint64_t uncommitted_bytes;
-    void *first; /* of a region: where its first block's data would be */
-    void *last;  /* one past its end */
+    void *first;          /* of a region: where its first block's data would be */
+    void *last;           /* one past its end */
     uint64_t block_bytes; /* header and all; 0 for regions and uncommitted ranges */
 };
 

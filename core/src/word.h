@@ -58,8 +58,8 @@ static inline bool nth_word_open(uint64_t word, uint64_t pad, uint64_t *value)
 }
 
 /* Seal over `count` words. */
-__attribute__((always_inline)) static inline uint64_t nth_seal(const uint64_t *words,
-                                                              size_t count, uint64_t key)
+__attribute__((always_inline)) static inline uint64_t nth_seal(const uint64_t *words, size_t count,
+                                                               uint64_t key)
 {
     uint64_t sum = key;
 #pragma GCC unroll 20

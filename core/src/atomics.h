@@ -20,6 +20,10 @@
 #define nth_cas(ptr, expected, wanted)                                                             \
     atomic_compare_exchange_strong_explicit((ptr), (expected), (wanted), memory_order_acq_rel,     \
                                             memory_order_acquire)
+/* A byte of the block map: written under the lock, and looked at without it by a free that wants to
+ * know whether the block is a slot. */
+#define nth_load_byte(ptr) __atomic_load_n((ptr), __ATOMIC_RELAXED)
+#define nth_store_byte(ptr, value) __atomic_store_n((ptr), (value), __ATOMIC_RELAXED)
 #define nth_fence_seq() atomic_thread_fence(memory_order_seq_cst)
 #define nth_fence_compiler() atomic_signal_fence(memory_order_seq_cst)
 

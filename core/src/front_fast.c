@@ -133,7 +133,7 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
     const uint64_t reference = nth_place_of(address);
     const uint64_t pad = slot_pad(hot, reference);
     uint8_t *tag = seen->tags + offset / NTH_WINDOW_BYTES;
-    const uint8_t old = *tag;
+    const uint8_t old = nth_load_byte(tag);
     const uint8_t live = NTH_TAG_START | NTH_TAG_BUSY;
     if (NTH_UNLIKELY((old & (live | NTH_TAG_POSITION)) != (live | nth_tag_position(offset)) ||
                      !nth_word_open(header_load(address), pad, &value) ||

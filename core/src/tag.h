@@ -70,7 +70,8 @@ static inline void nth_tag_previous_free(const struct nth_region *region, uint64
                                          bool is_free)
 {
     uint8_t *tag = nth_tag_at(region, offset);
-    *tag = (uint8_t)(is_free ? *tag | NTH_TAG_PREVIOUS_FREE : *tag & ~NTH_TAG_PREVIOUS_FREE);
+    const unsigned kept = *tag & ~NTH_TAG_PREVIOUS_FREE;
+    nth_store_byte(tag, (uint8_t)(kept | (is_free ? NTH_TAG_PREVIOUS_FREE : 0u)));
 }
 
 #endif

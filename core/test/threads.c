@@ -368,6 +368,43 @@ static void a_heap_may_be_destroyed_under_the_hands_of_others(void **state)
     }
 }
 
+/* Blocks past the front end, side by side; the way without the lock looks at each of them first. */
+static uintptr_t shuffle(struct crew_hand *hand)
+{
+    PVOID held[20] = {NULL};
+    uint32_t random = (uint32_t)hand->size;
+    for (unsigned count = 0; count < 40; count++) { /* so that this way is taken at all */
+        crew_demand(HeapAlloc(hand->heap, 0, 40) != NULL);
+    }
+    for (unsigned step = 0; step < 2000; step++) {
+        random = random * 1664525u + 1013904223u;
+        PVOID *place = &held[(random >> 8) % 20];
+        crew_demand(HeapFree(hand->heap, 0, *place) != 0);
+        *place = HeapAlloc(hand->heap, 0, 17000 + (random >> 16) % 4000);
+        crew_demand(*place != NULL);
+    }
+    for (unsigned idx = 0; idx < 20; idx++) {
+        crew_demand(HeapFree(hand->heap, 0, held[idx]) != 0);
+    }
+    return 1;
+}
+
+static void neighbours_come_and_go_while_a_block_is_freed(void **state)
+{
+    (void)state;
+    struct crew_hand hands[3];
+    HANDLE heap = HeapCreate(0, 0, 0);
+    for (size_t idx = 0; idx < 3; idx++) {
+        hands[idx] = (struct crew_hand){.work = shuffle, .heap = heap, .size = idx + 1};
+        crew_start(&hands[idx]);
+    }
+    for (size_t idx = 0; idx < 3; idx++) {
+        assert_int_equal(crew_join(&hands[idx]), 1);
+    }
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_int_equal(crew_walk_busy(heap), 3 * 40);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, crew_setup, crew_teardown)
 
 int main(void)
@@ -376,6 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(threads_share_heaps_and_nothing_gets_lost),
         TEST(a_heap_may_be_destroyed_under_the_hands_of_others),
+        TEST(neighbours_come_and_go_while_a_block_is_freed),
     };
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
 }

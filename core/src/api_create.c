@@ -218,7 +218,7 @@ BOOL HeapDestroy(HANDLE hHeap)
 }
 
 /* Made once; two threads that come first at the same time agree under the process lock. */
-static HANDLE process_heap(void)
+NTH_NOINLINE static HANDLE process_heap_make(void)
 {
     struct nth_create wish = {.flags = HEAP_GROWABLE};
     struct nth_call call = {.outer = nth_self.call, .name = "GetProcessHeap"};
@@ -226,20 +226,23 @@ static HANDLE process_heap(void)
     if (nth_process_start() != NTH_OK) {
         return NULL;
     }
-    heap = nth_load_acquire(&nth_process.process_heap);
-    if (heap == NULL) {
-        settle_parameters(&wish, NULL);
-        settle_sizes(&wish);
-        nth_self.call = &call;
-        nth_process_lock();
-        heap = nth_load_relaxed(&nth_process.process_heap);
-        if (heap == NULL && nth_heap_create_locked(&wish, &heap) == NTH_OK) {
-            nth_store_release(&nth_process.process_heap, heap);
-        }
-        nth_process_unlock();
-        nth_self.call = call.outer;
+    settle_parameters(&wish, NULL);
+    settle_sizes(&wish);
+    nth_self.call = &call;
+    nth_process_lock();
+    heap = nth_load_relaxed(&nth_process.process_heap);
+    if (heap == NULL && nth_heap_create_locked(&wish, &heap) == NTH_OK) {
+        nth_store_release(&nth_process.process_heap, heap);
     }
+    nth_process_unlock();
+    nth_self.call = call.outer;
     return heap;
+}
+
+static HANDLE process_heap(void)
+{
+    HANDLE heap = nth_load_acquire(&nth_process.process_heap);
+    return NTH_LIKELY(heap != NULL) ? heap : process_heap_make();
 }
 
 /* Heaps there are now, and the serial of the newest. */

@@ -31,7 +31,8 @@ static inline uint64_t with_generation(uint64_t value, uint8_t tag)
                                                                     << NTH_HEADER_GENERATION_SHIFT;
 }
 
-/* The segment around an address: this thread's own note of it, or looked up and noted. */
+/* The segment around an address: this thread's own note of it, or looked up and noted. Notes stand in
+ * pairs, since two segments may share a stretch of addresses. */
 NTH_NOINLINE static const struct nth_seen *look_up(struct nth_hot *hot, struct nth_seen *seen,
                                                    uint64_t address)
 {
@@ -43,6 +44,7 @@ NTH_NOINLINE static const struct nth_seen *look_up(struct nth_hot *hot, struct n
         return NULL;
     }
     const uint64_t reach = tag_bytes * NTH_WINDOW_BYTES;
+    seen[1] = seen[0];
     *seen = (struct nth_seen){.base = region->base,
                               .bytes = reach < region->bytes ? reach : region->bytes,
                               .tags = (uint8_t *)(uintptr_t)region->tags};
@@ -51,8 +53,12 @@ NTH_NOINLINE static const struct nth_seen *look_up(struct nth_hot *hot, struct n
 
 static inline const struct nth_seen *segment_of(struct nth_hot *hot, uint64_t address)
 {
-    struct nth_seen *seen = &hot->seen[((address >> 20) ^ (address >> 26)) % NTH_SEEN_COUNT];
-    return NTH_LIKELY(address - seen->base < seen->bytes) ? seen : look_up(hot, seen, address);
+    const uint64_t pair = ((address >> 20) ^ (address >> 26)) % (NTH_SEEN_COUNT / 2u);
+    struct nth_seen *seen = &hot->seen[pair * 2u];
+    if (NTH_LIKELY(address - seen->base < seen->bytes)) {
+        return seen;
+    }
+    return address - seen[1].base < seen[1].bytes ? &seen[1] : look_up(hot, seen, address);
 }
 
 NTH_UNWATCHED static inline uint64_t header_load(uint64_t address)

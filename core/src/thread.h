@@ -50,7 +50,7 @@ struct nth_seen {
     uint8_t *tags;
 };
 
-#define NTH_SEEN_COUNT 16u
+#define NTH_SEEN_COUNT 32u
 
 /* A heap this thread used lately: lets a call find its cache without touching heap memory. */
 struct nth_hot {

@@ -58,7 +58,7 @@
 #define NTH_LFH_CHUNK_BYTES 0x8000u /* aim for a full-grown chunk */
 #define NTH_LFH_SLOTS_FIRST 16u     /* slots of a class's first chunk; doubles with each */
 #endif
-#define NTH_LFH_MAGAZINE_BYTES 0x8000u /* no magazine holds more than this, but two slots */
+#define NTH_LFH_MAGAZINE_BYTES 0x10000u /* no magazine holds more than this, but two slots */
 #define NTH_LFH_SLOTS_MAX 384u
 #define NTH_LFH_SLOTS_MIN 8u
 

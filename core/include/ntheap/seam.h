@@ -169,7 +169,8 @@ void nth_seam_set(const struct nth_seam *seam);
 
 /** Destroy every heap, the process heap with them, and forget the terminate flag, last error of
  * the calling thread, vectored handlers and caches. Keys are drawn again (same seed, same keys).
- * Afterwards nth_balance_now() is all zero. No other thread may be inside core.
+ * Afterwards nth_balance_now() is all zero, but for reservations whose descriptor was overwritten, so
+ * that core does not know their extent any more, and what the page source would not take. No other thread may be inside core.
  * Units: none. Errors: none. Source: DESIGN, Seam. */
 void nth_process_reset(void);
 

@@ -2,7 +2,10 @@
  *
  * The arena: a page source inside one block of address space, deterministic wherever that block
  * lies. Reservations are runs of granules, taken next-fit so that what was released is not handed
- * out again soon; commitment is a bit a page. Its own tables come from mmap, outside the block. */
+ * out again soon; commitment is a bit a page. Its own tables come from mmap, outside the block.
+ *
+ * A resident arena keeps pages that were committed once accessible to the machine and lets ASan's
+ * poison stand for their being uncommitted: no system call and no page fault a program. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/mman.h>
@@ -19,12 +22,19 @@ struct nth_arena {
     size_t table_bytes; /* of this structure with its maps */
     size_t commit_max_pages;
     size_t committed_pages;
-    size_t cursor;       /* granule at which the next search starts */
-    size_t high_page;    /* pages from here on were never committed since the last reset */
+    size_t cursor;    /* granule at which the next search starts */
+    size_t high_page; /* pages from here on were never committed since the last drop */
+    size_t touched_pages;
+    bool resident;
+    uint64_t *executable; /* a bit a page: committed executable since the last reset */
+    bool has_executable;
     uint64_t *used;      /* a bit a granule: reserved */
     uint64_t *committed; /* a bit a page */
-    uint64_t *touched;   /* a bit a page: committed since the last reset, so maybe dirty */
+    uint64_t *touched;   /* a bit a page: committed since the last drop, so maybe dirty */
 };
+
+/* A resident arena that has touched so many times its limit drops all pages at the next reset. */
+#define RESIDENT_TIMES 4u
 
 static bool bit_get(const uint64_t *map, size_t idx)
 {
@@ -81,6 +91,38 @@ static size_t page_of(const struct nth_arena *arena, const void *place)
     return (size_t)((const char *)place - arena->base) / NTH_PAGE_BYTES;
 }
 
+/* A page that is not committed becomes so: accessible and zero. */
+static void page_open(struct nth_arena *arena, size_t idx)
+{
+    char *page = arena->base + idx * NTH_PAGE_BYTES;
+    if (bit_get(arena->touched, idx)) {
+        nth_forget(page, NTH_PAGE_BYTES);
+        memset(page, 0, NTH_PAGE_BYTES);
+    }
+    arena->touched_pages += !bit_get(arena->touched, idx);
+    bit_put(arena->committed, idx, true);
+    bit_put(arena->touched, idx, true);
+}
+
+/* The machine's own protection; a resident arena needs it for pages that were never touched. */
+static bool pages_access(struct nth_arena *arena, void *base, size_t first, size_t count,
+                         bool executable)
+{
+    size_t fresh = 0;
+    for (size_t idx = first; arena->resident && idx < first + count; idx++) {
+        fresh += !bit_get(arena->touched, idx);
+    }
+    if (arena->resident && fresh == 0 && !executable) {
+        return true;
+    }
+    for (size_t idx = first; executable && idx < first + count; idx++) {
+        bit_put(arena->executable, idx, true);
+        arena->has_executable = true;
+    }
+    const int access = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
+    return mprotect(base, count * NTH_PAGE_BYTES, access) == 0;
+}
+
 static enum nth_seam_status arena_commit(void *self, const struct nth_site *site, void *base,
                                          size_t bytes, BOOLEAN executable)
 {
@@ -95,18 +137,13 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     if (fresh > arena->commit_max_pages - arena->committed_pages) {
         return NTH_SEAM_REFUSED;
     }
-    const int access = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
-    if (mprotect(base, bytes, access) != 0) {
+    if (!pages_access(arena, base, first, count, executable != FALSE)) {
         return NTH_SEAM_REFUSED;
     }
     for (size_t idx = first; idx < first + count; idx++) {
-        if (!bit_get(arena->committed, idx) && bit_get(arena->touched, idx)) {
-            char *page = arena->base + idx * NTH_PAGE_BYTES;
-            nth_forget(page, NTH_PAGE_BYTES);
-            memset(page, 0, NTH_PAGE_BYTES);
+        if (!bit_get(arena->committed, idx)) {
+            page_open(arena, idx);
         }
-        bit_put(arena->committed, idx, true);
-        bit_put(arena->touched, idx, true);
     }
     arena->high_page = first + count > arena->high_page ? first + count : arena->high_page;
     arena->committed_pages += fresh;
@@ -119,13 +156,20 @@ static enum nth_seam_status arena_decommit(void *self, const struct nth_site *si
     struct nth_arena *arena = self;
     (void)site;
     const size_t first = page_of(arena, base);
-    if (mprotect(base, bytes, PROT_NONE) != 0) {
+    if (!arena->resident && mprotect(base, bytes, PROT_NONE) != 0) {
         return NTH_SEAM_REFUSED;
     }
-    nth_forget(base, bytes);
+    if (!arena->resident) {
+        nth_forget(base, bytes);
+    }
     for (size_t idx = first; idx < first + bytes / NTH_PAGE_BYTES; idx++) {
-        arena->committed_pages -= bit_get(arena->committed, idx);
-        bit_put(arena->committed, idx, false);
+        if (bit_get(arena->committed, idx)) {
+            arena->committed_pages--;
+            bit_put(arena->committed, idx, false);
+            if (arena->resident) {
+                nth_poison(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES);
+            }
+        }
     }
     return NTH_SEAM_OK;
 }
@@ -163,7 +207,7 @@ struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
 {
     const size_t granules = span_bytes / NTH_GRANULE_BYTES;
     const size_t pages = span_bytes / NTH_PAGE_BYTES;
-    const size_t words = map_words(granules) + 2 * map_words(pages);
+    const size_t words = map_words(granules) + 3 * map_words(pages);
     const size_t table_bytes = sizeof(struct nth_arena) + words * sizeof(uint64_t);
     const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     struct nth_arena *arena = mmap(NULL, table_bytes, PROT_READ | PROT_WRITE, how, -1, 0);
@@ -184,6 +228,7 @@ struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
     arena->used = (uint64_t *)(arena + 1);
     arena->committed = arena->used + map_words(granules);
     arena->touched = arena->committed + map_words(pages);
+    arena->executable = arena->touched + map_words(pages);
     arena->pages = (struct nth_pages){
         .self = arena,
         .low = (uintptr_t)base,
@@ -198,26 +243,71 @@ struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
     return arena;
 }
 
-void nth_arena_reset(struct nth_arena *arena)
+/* Every run of pages whose bits are set in `map`, up to the highest page: its place and size. */
+static void runs_each(struct nth_arena *arena, const uint64_t *map,
+                      void (*each)(char *place, size_t bytes))
 {
     for (size_t word = 0; word < map_words(arena->high_page); word++) {
-        while (arena->touched[word] != 0) {
-            const size_t bit = (size_t)__builtin_ctzll(arena->touched[word]);
-            const uint64_t above = ~(arena->touched[word] >> bit);
+        uint64_t left = map[word];
+        while (left != 0) {
+            const size_t bit = (size_t)__builtin_ctzll(left);
+            const uint64_t above = ~(left >> bit);
             const size_t run = above == 0 ? 64 - bit : (size_t)__builtin_ctzll(above);
-            char *place = arena->base + (word * 64 + bit) * NTH_PAGE_BYTES;
-            nth_forget(place, run * NTH_PAGE_BYTES);
-            (void)mprotect(place, run * NTH_PAGE_BYTES, PROT_NONE);
-            (void)madvise(place, run * NTH_PAGE_BYTES, MADV_DONTNEED);
             const uint64_t mask = run >= 64 ? ~0ull : ((1ull << run) - 1) << bit;
-            arena->touched[word] &= ~mask;
-            arena->committed[word] &= ~mask;
+            each(arena->base + (word * 64 + bit) * NTH_PAGE_BYTES, run * NTH_PAGE_BYTES);
+            left &= ~mask;
         }
     }
+}
+
+static void run_drop(char *place, size_t bytes)
+{
+    nth_forget(place, bytes);
+    (void)mprotect(place, bytes, PROT_NONE);
+    (void)madvise(place, bytes, MADV_DONTNEED);
+}
+
+static void run_poison(char *place, size_t bytes)
+{
+    nth_poison(place, bytes);
+}
+
+static void run_plain(char *place, size_t bytes)
+{
+    (void)mprotect(place, bytes, PROT_READ | PROT_WRITE);
+}
+
+void nth_arena_reset(struct nth_arena *arena)
+{
+    const size_t words = map_words(arena->high_page);
+    const bool keep =
+        arena->resident && arena->touched_pages / RESIDENT_TIMES <= arena->commit_max_pages;
+    if (keep) {
+        runs_each(arena, arena->committed, run_poison);
+        if (arena->has_executable) {
+            runs_each(arena, arena->executable, run_plain);
+        }
+    } else {
+        runs_each(arena, arena->touched, run_drop);
+        memset(arena->touched, 0, words * sizeof(uint64_t));
+        arena->touched_pages = 0;
+        arena->high_page = 0;
+    }
+    memset(arena->executable, 0, words * sizeof(uint64_t));
+    arena->has_executable = false;
+    memset(arena->committed, 0, words * sizeof(uint64_t));
     memset(arena->used, 0, map_words(granule_count(arena)) * sizeof(uint64_t));
-    arena->high_page = 0;
     arena->committed_pages = 0;
     arena->cursor = 0;
+}
+
+struct nth_arena *nth_arena_create_resident(size_t span_bytes, size_t commit_max_bytes)
+{
+    struct nth_arena *arena = nth_arena_create(span_bytes, commit_max_bytes);
+    if (arena != NULL) {
+        arena->resident = NTH_POISONS != 0;
+    }
+    return arena;
 }
 
 void nth_arena_destroy(struct nth_arena *arena)

@@ -40,6 +40,13 @@
 #define NTH_SHADOW_ONLY_IN_PLACE 0
 #endif
 
+/* AddressSanitizer traps every watched access to memory that was poisoned. */
+#if defined(NTH_ASAN)
+#define NTH_POISONS 1
+#else
+#define NTH_POISONS 0
+#endif
+
 #if defined(__clang__)
 #define NTH_UNWATCHED __attribute__((no_sanitize("address", "memory")))
 #elif defined(NTH_ASAN)

@@ -97,6 +97,13 @@ void nth_arena_reset(struct nth_arena *arena);
 void nth_arena_destroy(struct nth_arena *arena);
 const struct nth_pages *nth_arena_pages(struct nth_arena *arena);
 
+/** An arena for many short runs: pages that were committed once stay accessible to the machine, and
+ * are cleared when committed again; what is not committed is poisoned. So resetting and committing
+ * make no system call and no page fault once warm. Only a sanitizer that knows poison (ASan) can
+ * guard pages in this way; without one this is nth_arena_create.
+ * Units: bytes. Errors: NULL when the system has no address space. Source: DESIGN, Memory. */
+struct nth_arena *nth_arena_create_resident(size_t span_bytes, size_t commit_max_bytes);
+
 /** What a page source has outstanding. */
 struct nth_balance {
     size_t reserved_bytes;

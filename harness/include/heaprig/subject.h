@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bring your own heap. A subject is one table of functions: the heap calls under their documented
+ * names and prototypes, so that a table is filled with `.HeapAlloc = HeapAlloc`, and a few
+ * services that the rig needs around them. A call that the heap does not offer is NULL: its
+ * operations are left out. harness/README.md leads through making one.
+ *
+ * The rig calls from one thread at a time unless a program names several (services->threads).
+ * Nothing here is called while another call of the same table is running in the same thread,
+ * save from a filter, a CommitRoutine or an enumeration routine. */
+#ifndef HEAPRIG_SUBJECT_H
+#define HEAPRIG_SUBJECT_H
+
+#include <heaprig/nt.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef _WIN32
+#define RIG_NTAPI
+#else
+#define RIG_NTAPI NTAPI
+#endif
+
+/** Which promises a subject is held to. Clauses carry a level; those of the levels a subject claims
+ * are judged, others are left out. */
+enum rig_claim {
+    RIG_CLAIM_BASIC = 1u,      /* what any malloc promises: alignment, contents, zeroing, no overlap,
+                                  a failure that changes nothing. Not claimed: no clause at all */
+    RIG_CLAIM_DOCUMENTED = 2u, /* the documents: binds every NT heap */
+    RIG_CLAIM_RULINGS = 4u     /* core/SOURCES.md: exactly one outcome where documents leave several */
+};
+
+/** What the subject noticed by itself and told through its own channel: core's report hook. */
+struct rig_report {
+    const char *reason; /* "DOUBLE_FREE", static */
+    HANDLE heap;
+    PVOID block;
+    const char *call; /* "RtlFreeHeap", static */
+};
+
+/** What it holds from the system. */
+struct rig_holdings {
+    size_t reserved_bytes;
+    size_t committed_bytes;
+    size_t reservation_count;
+};
+
+/** A vectored handler, as AddVectoredExceptionHandler takes it. */
+typedef LONG(RIG_NTAPI *RIG_VECTORED_HANDLER)(EXCEPTION_POINTERS *info);
+
+/** A filter: answers EXCEPTION_EXECUTE_HANDLER (1), _CONTINUE_SEARCH (0), _CONTINUE_EXECUTION (-1). */
+typedef LONG(RIG_NTAPI *rig_filter)(EXCEPTION_POINTERS *info, void *context);
+
+struct rig_subject {
+    const char *name;
+    unsigned claims; /* OR of enum rig_claim */
+
+    /* ---- Services. All optional but guard and reset. ---- */
+
+    /** Run body(context); TRUE when it returned, FALSE with *record filled when an exception left
+     * it. A fault outside the subject's own calls must not be caught. A heap without exceptions
+     * just calls body and returns TRUE: its faults end the process. */
+    BOOLEAN (*guard)(void (*body)(void *context), void *context, EXCEPTION_RECORD *record);
+
+    /** The same with a filter that is asked before anything is unwound. NULL: programs' filters are
+     * left out. */
+    BOOLEAN (*guard_filter)(void (*body)(void *context), void *context, rig_filter filter,
+                            void *filter_context, EXCEPTION_RECORD *record);
+
+    /** Forget everything: all heaps, last error, handlers. Called before each program with a number
+     * that decides whatever the subject would draw at random. */
+    void (*reset)(uint32_t seed);
+
+    /** How often the system's memory was refused to the subject since reset. NULL: not known, then a
+     * failure for lack of memory is believed. */
+    uint64_t (*refusals)(void);
+
+    /** Grant at most `pages` more committed pages from now on (SIZE_MAX: no limit but the
+     * subject's own). NULL: memory cannot be limited. */
+    void (*budget)(size_t pages);
+
+    /** What the subject holds from the system now. NULL: not known. */
+    struct rig_holdings (*holdings)(void);
+
+    /** Number of reports since reset, the last one in *last. NULL: it makes none. */
+    uint64_t (*reports)(struct rig_report *last);
+
+    /** An address in a form that is the same in every process: offset from the memory the subject
+     * works in. NULL: addresses are left out of transcripts. */
+    uintptr_t (*offset)(const void *address);
+
+    /* ---- The calls, as documented ---- */
+#define RIG_CALL(result, name, arguments) result(RIG_NTAPI *name) arguments;
+#include <heaprig/calls.def>
+};
+
+/** The subjects that ship. `core` is ntheap, `malloc` the C library's or sanitizer's malloc family
+ * behind HeapAlloc, HeapReAlloc and HeapFree of one heap. Units: none. Errors: none. */
+const struct rig_subject *rig_subject_core(void);
+const struct rig_subject *rig_subject_malloc(void);
+
+/** A shipped subject by name, or NULL. Units: none. Errors: as said. */
+const struct rig_subject *rig_subject_find(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

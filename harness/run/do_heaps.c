@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Operations on whole heaps: parameters, creating with the caller's memory, CommitRoutine and lock,
+ * destroying, locking. */
+#include "exec_internal.h"
+
+#include "program/size.h"
+
+#include <string.h>
+
+/* ---- Parameters ---- */
+
+/* Members of RTL_HEAP_PARAMETERS that PARAMETER may set, by `arg`. */
+bool rig_do_PARAMETER(struct rig_exec *exec, struct rig_step *step)
+{
+    RTL_HEAP_PARAMETERS *parameters = &exec->parameters;
+    SIZE_T *const members[] = {
+        &parameters->SegmentReserve,
+        &parameters->SegmentCommit,
+        &parameters->DeCommitFreeBlockThreshold,
+        &parameters->DeCommitTotalFreeThreshold,
+        &parameters->MaximumAllocationSize,
+        &parameters->VirtualMemoryThreshold,
+        &parameters->InitialCommit,
+        &parameters->InitialReserve,
+    };
+    const unsigned choice = step->record->arg % 10u;
+    exec->has_parameters = true;
+    if (choice < sizeof(members) / sizeof(members[0])) {
+        *members[choice] = step->size_bytes;
+    } else if (choice == 8) {
+        parameters->Reserved[step->record->arg & 1u] = step->record->value & 1u;
+    } else {
+        parameters->Length = (ULONG)(sizeof(*parameters) + (step->record->value & 3u) * 8u);
+    }
+    return true;
+}
+
+static void parameters_forget(struct rig_exec *exec)
+{
+    memset(&exec->parameters, 0, sizeof(exec->parameters));
+    exec->parameters.Length = sizeof(exec->parameters);
+    exec->has_parameters = false;
+}
+
+/* ---- CommitRoutine ---- */
+
+struct reentry {
+    struct rig_exec *exec;
+    HANDLE heap;
+    PVOID block;
+};
+
+static void reenter(void *context)
+{
+    struct reentry *reentry = context;
+    reentry->block = reentry->exec->subject->HeapAlloc(reentry->heap, 0, 16);
+}
+
+static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T bytes)
+{
+    struct rig_exec *exec = rig_exec_now;
+    const size_t idx = (size_t)((char *)base - exec->bases) / RIG_BASE_BYTES;
+    RIG_CHECK(idx < RIG_HEAP_COUNT);
+    const enum rig_routine_mode mode =
+        exec->routines[idx].grants > 0 ? RIG_ROUTINE_GRANT : exec->routines[idx].mode;
+    char *from = *address;
+    exec->routine_runs++;
+    RIG_CHECK(from >= (char *)base);
+    RIG_CHECK(*bytes <= RIG_BASE_BYTES - (size_t)(from - (char *)base));
+    exec->routines[idx].grants -= exec->routines[idx].grants > 0;
+    switch (mode) {
+    case RIG_ROUTINE_REFUSE_ONCE:
+        exec->routines[idx].mode = RIG_ROUTINE_GRANT;
+        exec->starved = true;
+        return (NTSTATUS)STATUS_NO_MEMORY;
+    case RIG_ROUTINE_REFUSE:
+        exec->starved = true;
+        return (NTSTATUS)STATUS_NO_MEMORY;
+    case RIG_ROUTINE_RAISE:
+        exec->starved = true;
+        exec->subject->RaiseException(RIG_ROUTINE_CODE, 0, 0, NULL);
+        return (NTSTATUS)STATUS_NO_MEMORY;
+    case RIG_ROUTINE_ELSEWHERE:
+        exec->starved = true;
+        *address = from + RIG_PAGE_BYTES;
+        return (NTSTATUS)STATUS_SUCCESS;
+    case RIG_ROUTINE_GRANT_LESS:
+        exec->starved = true;
+        *bytes -= 1;
+        return (NTSTATUS)STATUS_SUCCESS;
+    case RIG_ROUTINE_GRANT_MORE: {
+        const size_t most = RIG_BASE_BYTES - (size_t)(from - (char *)base);
+        *bytes = *bytes + RIG_PAGE_BYTES < most ? *bytes + RIG_PAGE_BYTES : most;
+        break;
+    }
+    case RIG_ROUTINE_REENTER: {
+        struct reentry reentry = {exec, exec->shadow.heaps[idx].handle, NULL};
+        if (reentry.heap != NULL) {
+            (void)rig_call_aside(exec, reenter, &reentry);
+            RIG_CHECK(reentry.block == NULL || exec->subject->claims < RIG_CLAIM_RULINGS);
+        }
+        break;
+    }
+    default:
+        break;
+    }
+    RIG_CHECK(rig_memory_open(from, *bytes));
+    return (NTSTATUS)STATUS_SUCCESS;
+}
+
+bool rig_do_ROUTINE(struct rig_exec *exec, struct rig_step *step)
+{
+    const unsigned modes = (exec->subject->claims & RIG_CLAIM_RULINGS) != 0
+                               ? RIG_ROUTINE_MODE_COUNT
+                               : RIG_ROUTINE_GRANT_MORE;
+    const unsigned idx = step->record->heap % RIG_HEAP_COUNT;
+    exec->routines[idx].mode = (enum rig_routine_mode)(step->record->arg % modes);
+    exec->routines[idx].grants = step->record->value & 0xFu;
+    return true;
+}
+
+/* ---- Creating ---- */
+
+/* The bits of the heap interface for flags on CREATE. */
+static ULONG create_flags(const struct rig_record *record, bool win32)
+{
+    ULONG flags = 0;
+    flags |= (record->flags & RIG_CREATE_NO_SERIALIZE) != 0 ? HEAP_NO_SERIALIZE : 0;
+    flags |= (record->flags & RIG_CREATE_EXCEPTIONS) != 0 ? HEAP_GENERATE_EXCEPTIONS : 0;
+    flags |= (record->flags & RIG_CREATE_NO_COALESCE) != 0 ? 0x80u : 0;
+    flags |= (record->flags & RIG_CREATE_ALIGN_16) != 0 ? 0x10000u : 0;
+    flags |= (record->flags & RIG_CREATE_EXECUTE) != 0 ? HEAP_CREATE_ENABLE_EXECUTE : 0;
+    flags |= (record->flags & RIG_CREATE_FIXED) == 0 && !win32 ? 0x2u : 0;
+    if ((record->flags & RIG_CREATE_ODD) != 0) {
+        flags |= 1u << (record->arg >> 3);
+    }
+    return flags;
+}
+
+static void call_create(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    HANDLE handle =
+        step->win32
+            ? subject->HeapCreate(step->flags, step->create.commit_bytes,
+                                  step->create.reserve_bytes)
+            : subject->RtlCreateHeap(
+                  step->flags, step->create.base, step->create.reserve_bytes,
+                  step->create.commit_bytes,
+                  step->create.lock ? &exec->sections[step->object_idx].section : NULL,
+                  step->create.has_parameters ? &step->create.parameters : NULL);
+    step->outcome.value = (uintptr_t)handle;
+}
+
+/* How large: from nothing by way of pages to whole megabytes, dense at the edges. */
+static size_t reserve_of(uint8_t byte)
+{
+    static const uint16_t pages[16] = {0, 0, 1, 2, 3, 4, 8, 15, 16, 17, 32, 64, 65, 128, 256, 512};
+    const size_t bytes = (size_t)pages[byte & 15u] * RIG_PAGE_BYTES;
+    return (byte & 0xF0u) == 0xF0u ? SIZE_MAX - bytes : bytes + (byte >> 4) * 0x111u;
+}
+
+/* The caller's memory, lock and parameters, for the Rtl spelling only. */
+static void create_extras(struct rig_exec *exec, struct rig_step *step)
+{
+    const uint8_t arg = step->record->arg;
+    const unsigned idx = step->heap->idx;
+    char *base = exec->bases + (size_t)idx * RIG_BASE_BYTES;
+    step->create.has_parameters =
+        exec->has_parameters && (step->record->flags & RIG_CREATE_PARAMETERS) != 0;
+    step->create.parameters = exec->parameters;
+    if ((arg & RIG_CREATE_ARG_ROUTINE) != 0 && (arg & RIG_CREATE_ARG_BASE) != 0) {
+        step->create.routine = true;
+        step->create.has_parameters = true;
+        step->create.parameters.CommitRoutine = commit_routine;
+    }
+    if ((arg & RIG_CREATE_ARG_BASE) != 0) {
+        step->create.base = base;
+        step->create.base_bytes = RIG_BASE_BYTES;
+        /* Never more than there is. */
+        step->create.reserve_bytes %= RIG_BASE_BYTES + 1;
+        step->create.commit_bytes %= RIG_BASE_BYTES + 1;
+        step->create.parameters.InitialReserve %= RIG_BASE_BYTES + 1;
+        if (!step->create.routine) {
+            RIG_CHECK(rig_memory_open(base, RIG_BASE_BYTES));
+        }
+    }
+    if ((arg & RIG_CREATE_ARG_LOCK) != 0 && exec->subject->InitializeCriticalSection != NULL) {
+        step->object_idx = idx % RIG_SECTION_COUNT;
+        step->create.lock = exec->sections[step->object_idx].live;
+        step->create.lock_live = step->create.lock;
+    }
+}
+
+static size_t page_up(size_t bytes)
+{
+    return (bytes + RIG_PAGE_BYTES - 1) / RIG_PAGE_BYTES * RIG_PAGE_BYTES;
+}
+
+/* What the documents say of the sizes of a heap that was made. */
+static void heap_sizes(struct rig_heap *heap, const struct rig_step *step)
+{
+    size_t reserve = step->create.reserve_bytes;
+    size_t commit = step->create.commit_bytes;
+    if (step->create.routine) {
+        reserve = step->create.parameters.InitialReserve;
+        commit = step->create.parameters.InitialCommit;
+    }
+    reserve = page_up(reserve);
+    commit = commit == 0 ? RIG_PAGE_BYTES : page_up(commit);
+    if (reserve == 0) {
+        const size_t step_bytes = 16u * RIG_PAGE_BYTES;
+        reserve = step->create.commit_bytes == 0
+                      ? 64u * RIG_PAGE_BYTES
+                      : (commit + step_bytes - 1) / step_bytes * step_bytes;
+    }
+    heap->reserve_bytes = reserve;
+    heap->commit_bytes = commit < reserve ? commit : reserve;
+    heap->threshold_bytes = RIG_THRESHOLD_BYTES;
+    heap->allocation_max_bytes = SIZE_MAX;
+    if (step->create.has_parameters) {
+        const size_t threshold = step->create.parameters.VirtualMemoryThreshold;
+        const size_t most = step->create.parameters.MaximumAllocationSize;
+        if (threshold != 0 && threshold < RIG_THRESHOLD_BYTES) {
+            heap->threshold_bytes = threshold;
+        }
+        if (most != 0) {
+            heap->allocation_max_bytes = most;
+        }
+    }
+}
+
+static void heap_made(struct rig_exec *exec, struct rig_step *step)
+{
+    struct rig_heap *heap = step->heap;
+    const uint8_t idx = heap->idx;
+    *heap = (struct rig_heap){
+        .live = true,
+        .growable =
+            step->win32 ? step->create.reserve_bytes == 0 : (step->flags & 0x2u) != 0,
+        .has_base = step->create.base != NULL,
+        .has_routine = step->create.routine,
+        .win32 = step->win32,
+        .idx = idx,
+        .section = step->create.lock ? (uint8_t)step->object_idx : RIG_NO_SECTION,
+        .handle = (HANDLE)step->outcome.value,
+        .flags = step->flags,
+        .created = exec->shadow.heap_ordinal++,
+    };
+    heap->front_able = heap->growable && (heap->flags & (HEAP_NO_SERIALIZE | 0x80u)) == 0;
+    heap_sizes(heap, step);
+    if (step->create.lock) {
+        exec->sections[step->object_idx].users++;
+    }
+}
+
+static struct rig_holdings holdings(const struct rig_exec *exec)
+{
+    const struct rig_holdings none = {0, 0, 0};
+    return exec->subject->holdings == NULL ? none : exec->subject->holdings();
+}
+
+bool rig_do_CREATE(struct rig_exec *exec, struct rig_step *step)
+{
+    memset(&step->create, 0, sizeof(step->create));
+    step->flags = create_flags(step->record, step->win32);
+    step->create.reserve_bytes = reserve_of(step->record->slot);
+    step->create.commit_bytes = step->size_bytes;
+    if (step->win32) {
+        step->create.reserve_bytes =
+            (step->record->flags & RIG_CREATE_FIXED) != 0 ? step->create.reserve_bytes : 0;
+    } else {
+        create_extras(exec, step);
+    }
+    unsigned count = 0;
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        if (exec->shadow.heaps[idx].live && exec->shadow.heaps[idx].handle != NULL) {
+            step->create.former[count++] = exec->shadow.heaps[idx].handle;
+        }
+    }
+    step->create.held_before = holdings(exec);
+    rig_call(exec, step, call_create);
+    step->create.held_after = holdings(exec);
+    parameters_forget(exec);
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    if (step->outcome.value != 0) {
+        heap_made(exec, step);
+        return true;
+    }
+    if (step->create.base != NULL) {
+        rig_memory_close(step->create.base, RIG_BASE_BYTES);
+    }
+    return true;
+}
+
+/* ---- Destroying ---- */
+
+static void call_destroy(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    step->outcome.value = step->win32
+                              ? (uintptr_t)(subject->HeapDestroy(step->heap->handle) != 0)
+                              : (uintptr_t)subject->RtlDestroyHeap(step->heap->handle);
+}
+
+static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
+{
+    struct rig_block *block = rig_shadow_first(&exec->shadow);
+    while (block != NULL) {
+        struct rig_block *next = rig_shadow_next(block);
+        if (block->heap == heap->idx) {
+            rig_shadow_remove(&exec->shadow, block);
+            exec->slots[block->name].live = false;
+            exec->hole_bytes[block->name] = block->size_bytes;
+        }
+        block = next;
+    }
+    if (heap->section != RIG_NO_SECTION) {
+        exec->sections[heap->section].users--;
+    }
+    for (unsigned idx = 0; idx < RIG_CURSOR_COUNT; idx++) {
+        if (exec->cursors[idx].heap == heap->idx) {
+            exec->cursors[idx].live = false;
+        }
+    }
+    if (heap->has_base) {
+        rig_memory_close(exec->bases + (size_t)heap->idx * RIG_BASE_BYTES, RIG_BASE_BYTES);
+    }
+    const uint8_t idx = heap->idx;
+    *heap = (struct rig_heap){.idx = idx, .section = RIG_NO_SECTION};
+}
+
+bool rig_do_DESTROY(struct rig_exec *exec, struct rig_step *step)
+{
+    step->held_before = holdings(exec);
+    rig_call(exec, step, call_destroy);
+    step->held_after = holdings(exec);
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    /* One spelling says TRUE, the other NULL. */
+    if (!step->outcome.raised && (step->outcome.value != 0) == step->win32) {
+        heap_gone(exec, step->heap);
+    }
+    return true;
+}
+
+/* ---- Locking ---- */
+
+static void call_lock(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    step->outcome.value = step->win32 ? (uintptr_t)(subject->HeapLock(step->heap->handle) != 0)
+                                      : (uintptr_t)subject->RtlLockHeap(step->heap->handle);
+}
+
+bool rig_do_LOCK(struct rig_exec *exec, struct rig_step *step)
+{
+    rig_call(exec, step, call_lock);
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    step->heap->lock_depth += step->outcome.value != 0;
+    return true;
+}
+
+static void call_unlock(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    step->outcome.value = step->win32 ? (uintptr_t)(subject->HeapUnlock(step->heap->handle) != 0)
+                                      : (uintptr_t)subject->RtlUnlockHeap(step->heap->handle);
+}
+
+bool rig_do_UNLOCK(struct rig_exec *exec, struct rig_step *step)
+{
+    rig_call(exec, step, call_unlock);
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    step->heap->lock_depth -= step->outcome.value != 0;
+    return true;
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Operations that look at a heap and leave its blocks alone: walks, compacting, summaries, zeroing,
+ * information classes. */
+#include "exec_internal.h"
+
+#include <string.h>
+
+/* ---- Walking ---- */
+
+#define WALK_MAX 8192u /* elements of one walk that are judged */
+
+struct walking {
+    struct rig_exec *exec;
+    struct rig_walk *walk;
+    HANDLE heap;
+    bool win32;
+};
+
+static void element_of(struct rig_element *element, const PROCESS_HEAP_ENTRY *entry)
+{
+    *element = (struct rig_element){
+        .address = (uintptr_t)entry->lpData,
+        .bytes = entry->cbData,
+        .overhead = entry->cbOverhead,
+        .region_idx = entry->iRegionIndex,
+        .flags = entry->wFlags,
+        .busy = (entry->wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0,
+        .region = (entry->wFlags & PROCESS_HEAP_REGION) != 0,
+        .uncommitted = (entry->wFlags & PROCESS_HEAP_UNCOMMITTED_RANGE) != 0,
+    };
+    if (element->region) {
+        element->committed_bytes = entry->Region.dwCommittedSize;
+        element->uncommitted_bytes = entry->Region.dwUnCommittedSize;
+        element->first_block = (uintptr_t)entry->Region.lpFirstBlock;
+        element->last_block = (uintptr_t)entry->Region.lpLastBlock;
+    }
+}
+
+static void rtl_element_of(struct rig_element *element, const RTL_HEAP_WALK_ENTRY *entry)
+{
+    *element = (struct rig_element){
+        .address = (uintptr_t)entry->DataAddress,
+        .bytes = entry->DataSize,
+        .overhead = entry->OverheadBytes,
+        .region_idx = entry->SegmentIndex,
+        .flags = entry->Flags,
+        .busy = (entry->Flags & RIG_WALK_BUSY) != 0,
+        .region = (entry->Flags & (RIG_WALK_BUSY | RIG_WALK_REGION)) == RIG_WALK_REGION,
+        .uncommitted = (entry->Flags & RIG_WALK_BUSY) == 0 && (entry->Flags & 0x1100u) != 0,
+    };
+    if (element->region) {
+        element->committed_bytes = entry->Segment.CommittedSize;
+        element->uncommitted_bytes = entry->Segment.UnCommittedSize;
+        element->first_block = (uintptr_t)entry->Segment.FirstEntry;
+        element->last_block = (uintptr_t)entry->Segment.LastEntry;
+    }
+}
+
+static void walk_win32(struct walking *walking)
+{
+    const struct rig_subject *subject = walking->exec->subject;
+    struct rig_walk *walk = walking->walk;
+    PROCESS_HEAP_ENTRY entry;
+    PROCESS_HEAP_ENTRY before;
+    memset(&entry, 0x5A, sizeof(entry));
+    entry.lpData = NULL;
+    for (;;) {
+        before = entry;
+        if (!subject->HeapWalk(walking->heap, &entry)) {
+            break;
+        }
+        if (walk->count == walk->count_max) {
+            walk->cut = true;
+            return;
+        }
+        element_of(&walk->elements[walk->count++], &entry);
+    }
+    walk->end_error = subject->GetLastError();
+    walk->ended = walk->end_error == ERROR_NO_MORE_ITEMS;
+    walk->end_untouched = memcmp(&before, &entry, sizeof(entry)) == 0;
+}
+
+static void walk_rtl(struct walking *walking)
+{
+    const struct rig_subject *subject = walking->exec->subject;
+    struct rig_walk *walk = walking->walk;
+    RTL_HEAP_WALK_ENTRY entry;
+    RTL_HEAP_WALK_ENTRY before;
+    memset(&entry, 0, sizeof(entry));
+    for (;;) {
+        before = entry;
+        walk->end_status = (uint32_t)subject->RtlWalkHeap(walking->heap, &entry);
+        if (walk->end_status != STATUS_SUCCESS) {
+            break;
+        }
+        if (walk->count == walk->count_max) {
+            walk->cut = true;
+            return;
+        }
+        rtl_element_of(&walk->elements[walk->count++], &entry);
+    }
+    walk->ended = walk->end_status == STATUS_NO_MORE_ENTRIES;
+    walk->end_untouched = memcmp(&before, &entry, sizeof(entry)) == 0;
+}
+
+static void walk_whole(void *context)
+{
+    struct walking *walking = context;
+    if (walking->win32) {
+        walk_win32(walking);
+    } else {
+        walk_rtl(walking);
+    }
+    walking->exec->verdict.call_count += walking->walk->count;
+}
+
+static void call_walk(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    struct walking walking = {exec, step->walk, step->heap->handle, step->win32};
+    walk_whole(&walking);
+    step->outcome.value = step->walk->ended;
+}
+
+/* Storage for a walk, made when first needed. */
+static struct rig_walk *walk_begin(struct rig_exec *exec)
+{
+    struct rig_walk *walk = &exec->walk;
+    if (walk->elements == NULL) {
+        walk->elements = calloc(WALK_MAX, sizeof(*walk->elements));
+        RIG_CHECK(walk->elements != NULL);
+    }
+    struct rig_element *elements = walk->elements;
+    *walk = (struct rig_walk){.elements = elements, .count_max = WALK_MAX};
+    return walk;
+}
+
+bool rig_do_WALK(struct rig_exec *exec, struct rig_step *step)
+{
+    step->walk = walk_begin(exec);
+    rig_call(exec, step, call_walk);
+    step->walk->raised = step->outcome.raised;
+    return rig_judge(exec, step);
+}
+
+static void call_walk_step(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    struct rig_cursor *cursor = &exec->cursors[step->object_idx];
+    const struct rig_subject *subject = exec->subject;
+    if (cursor->win32) {
+        step->outcome.value = subject->HeapWalk(step->heap->handle, &cursor->entry) != 0;
+        element_of(&step->element, &cursor->entry);
+    } else {
+        step->outcome.value = (uint32_t)subject->RtlWalkHeap(step->heap->handle, &cursor->rtl_entry);
+        rtl_element_of(&step->element, &cursor->rtl_entry);
+    }
+}
+
+/* One step of a walk that goes on between other operations, several at a time. A heap that changed
+ * meanwhile may make it fail, never anything worse. */
+bool rig_do_WALK_STEP(struct rig_exec *exec, struct rig_step *step)
+{
+    step->object_idx = step->record->arg % RIG_CURSOR_COUNT;
+    struct rig_cursor *cursor = &exec->cursors[step->object_idx];
+    if (!cursor->live || cursor->heap != step->heap->idx || cursor->win32 != step->win32) {
+        memset(cursor, 0, sizeof(*cursor));
+        cursor->live = true;
+        cursor->win32 = step->win32;
+        cursor->heap = step->heap->idx;
+        cursor->changes = exec->changes[cursor->heap];
+        step->walk_first = true;
+    }
+    step->walk_stale = cursor->changes != exec->changes[cursor->heap];
+    rig_call(exec, step, call_walk_step);
+    const bool ok = (step->outcome.value != 0) == step->win32 && !step->outcome.raised;
+    cursor->live = ok && !step->walk_stale;
+    return rig_judge(exec, step);
+}
+
+/* ---- Compacting, zeroing, summing up ---- */
+
+static void call_compact(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    step->outcome.value = step->win32 ? subject->HeapCompact(step->heap->handle, step->flags)
+                                      : subject->RtlCompactHeap(step->heap->handle, step->flags);
+}
+
+bool rig_do_COMPACT(struct rig_exec *exec, struct rig_step *step)
+{
+    rig_call(exec, step, call_compact);
+    exec->changes[step->heap->idx]++;
+    /* What was promised is compared with what a walk shows. */
+    if (exec->subject->HeapWalk != NULL) {
+        struct walking walking = {exec, walk_begin(exec), step->heap->handle, true};
+        step->walk = &exec->walk;
+        step->walk->raised = !rig_call_aside(exec, walk_whole, &walking);
+    }
+    return rig_judge(exec, step);
+}
+
+static void call_zero(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    step->outcome.value =
+        (uint32_t)exec->subject->RtlZeroHeap(step->heap->handle, step->flags);
+}
+
+bool rig_do_ZERO(struct rig_exec *exec, struct rig_step *step)
+{
+    rig_call(exec, step, call_zero);
+    exec->changes[step->heap->idx]++;
+    return rig_judge(exec, step);
+}
+
+static void call_summary(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    HEAP_SUMMARY summary;
+    memset(&summary, 0x5A, sizeof(summary));
+    summary.cb = step->summary_cb;
+    const HEAP_SUMMARY before = summary;
+    step->outcome.value =
+        exec->subject->HeapSummary(step->heap->handle, step->flags, &summary) != 0;
+    step->info_untouched = memcmp(&before, &summary, sizeof(summary)) == 0;
+    step->summary[0] = summary.cbAllocated;
+    step->summary[1] = summary.cbCommitted;
+    step->summary[2] = summary.cbReserved;
+    step->summary[3] = summary.cbMaxReserve;
+}
+
+bool rig_do_SUMMARY(struct rig_exec *exec, struct rig_step *step)
+{
+    const uint8_t arg = step->record->arg;
+    step->summary_cb = (DWORD)sizeof(HEAP_SUMMARY) + (arg >= 0xC0u ? (arg & 0x3Fu) - 0x20u : 0u);
+    rig_call(exec, step, call_summary);
+    return rig_judge(exec, step);
+}
+
+/* ---- Information classes ---- */
+
+static void call_query(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    HANDLE handle = step->handle_null ? NULL : step->heap->handle;
+    ULONG value[2] = {RIG_POISON, RIG_POISON};
+    SIZE_T length = RIG_POISON;
+    SIZE_T *length_at = step->length_null ? NULL : &length;
+    const HEAP_INFORMATION_CLASS class = (HEAP_INFORMATION_CLASS)step->info_class;
+    if (step->win32) {
+        step->outcome.value =
+            subject->HeapQueryInformation(handle, class, value, step->info_bytes, length_at) != 0;
+    } else {
+        step->outcome.value = (uint32_t)subject->RtlQueryHeapInformation(
+            handle, class, value, step->info_bytes, length_at);
+    }
+    step->info_value = value[0];
+    step->info_length = length;
+    step->info_untouched = value[0] == RIG_POISON && value[1] == RIG_POISON;
+}
+
+/* Mostly as it should be; by the argument another class, a short buffer, no length wanted. */
+bool rig_do_QUERY(struct rig_exec *exec, struct rig_step *step)
+{
+    const uint8_t arg = step->record->arg;
+    static const uint8_t lengths[8] = {4, 4, 4, 4, 8, 3, 0, 5};
+    step->info_bytes = lengths[arg & 7u];
+    step->length_null = (arg & 8u) != 0;
+    step->info_class = (arg & 0xF0u) == 0xF0u ? 1u + (arg & 7u) : 0u;
+    step->handle_null = (arg & 0xF0u) == 0xE0u;
+    rig_call(exec, step, call_query);
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    const bool ok = (step->outcome.value != 0) == step->win32 && !step->outcome.raised;
+    if (ok && step->info_class == 0 && step->info_value == 2) {
+        step->heap->front_on = true;
+    }
+    return true;
+}
+
+static void call_set(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    const struct rig_subject *subject = exec->subject;
+    HANDLE handle = step->handle_null ? NULL : step->heap->handle;
+    ULONG value[2] = {step->info_value, 0};
+    PVOID place = step->info_null ? NULL : value;
+    const HEAP_INFORMATION_CLASS class = (HEAP_INFORMATION_CLASS)step->info_class;
+    if (step->win32) {
+        step->outcome.value =
+            subject->HeapSetInformation(handle, class, place, step->info_bytes) != 0;
+    } else {
+        step->outcome.value =
+            (uint32_t)subject->RtlSetHeapInformation(handle, class, place, step->info_bytes);
+    }
+}
+
+/* The front end, termination, optimizing; as documented mostly, odd lengths and values by `value`. */
+bool rig_do_SET(struct rig_exec *exec, struct rig_step *step)
+{
+    static const uint8_t classes[16] = {0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 1, 1, 2, 4};
+    static const uint8_t values[8] = {2, 2, 2, 2, 2, 0, 1, 3};
+    const uint16_t value = step->record->value;
+    step->info_class = classes[step->record->arg & 15u];
+    step->handle_null = (step->record->arg & 0xE0u) == 0xE0u;
+    step->info_value = step->info_class == 3 ? 1u : values[value & 7u];
+    step->info_bytes = step->info_class == 3 ? 8u : 4u;
+    if (step->info_class == 1) {
+        step->info_null = true;
+        step->info_bytes = 0;
+    }
+    if ((value & 0x700u) == 0x700u) {
+        step->info_bytes += 1;
+    }
+    if ((value & 0x3800u) == 0x3800u && step->info_class == 3) {
+        step->info_value = 2;
+    }
+    rig_call(exec, step, call_set);
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        exec->changes[idx]++;
+    }
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    const bool ok = (step->outcome.value != 0) == step->win32 && !step->outcome.raised;
+    if (ok && step->info_class == 0) {
+        step->heap->front_on = true;
+    }
+    if (ok && step->info_class == 1) {
+        exec->shadow.terminates = true;
+    }
+    return true;
+}

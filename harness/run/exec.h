@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Running programs: each record is resolved against the model, made on the subject, seen, judged,
+ * and then the model is told. One executor a process at a time; it keeps its memory from program to
+ * program. */
+#ifndef RIG_RUN_EXEC_H
+#define RIG_RUN_EXEC_H
+
+#include "../rules/judge.h"
+
+struct rig_exec;
+
+/* What a caller may choose. */
+struct rig_options {
+    const struct rig_subject *subject;
+    bool abort_on_finding; /* end the process in a function named after the rule */
+    unsigned check_every;  /* look at everything after so many operations; 0: only at the end */
+    bool judge;            /* false: run, but judge nothing (to see what judging costs) */
+    /* Called after each step was judged, before the model moves on; may be NULL. */
+    void (*watch)(void *context, const struct rig_step *step, const struct rig_judge *judge);
+    /* Called before each call is made; may be NULL. For a subject that is to lie in one step. */
+    void (*before)(void *context, const struct rig_step *step);
+    void *context;
+};
+
+/* How a run ended. */
+struct rig_verdict {
+    bool found;              /* a clause did not hold: the run stopped there */
+    enum rig_clause clause;  /* the first one */
+    enum rig_rule rule;
+    uint32_t step_idx;       /* record, or number of records for the end */
+    enum rig_op op;
+    uint64_t call_count;     /* calls of the subject */
+    uint32_t step_count;     /* operations made */
+    uint32_t nothing_count;  /* records that did nothing */
+};
+
+/* One executor. NULL when the system has no memory. Units: none. */
+struct rig_exec *rig_exec_create(const struct rig_options *options);
+void rig_exec_destroy(struct rig_exec *exec);
+
+/* Reset the subject, run a program to its end or to the first finding, check and free everything,
+ * reset again. Units: none. Errors: the verdict. */
+struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program *program);
+
+/* The same piece by piece, for traces with names of 32 bits: begin, any number of events, end.
+ * An event whose name does not fit (alive for an allocation, not alive otherwise) does nothing. */
+struct rig_event {
+    enum rig_op op; /* ALLOC, REALLOC, FREE */
+    uint32_t name;
+    size_t size_bytes;
+    ULONG flags;
+    bool win32;
+};
+void rig_exec_begin(struct rig_exec *exec, uint16_t seed);
+bool rig_exec_event(struct rig_exec *exec, const struct rig_event *event); /* false: finding */
+struct rig_verdict rig_exec_end(struct rig_exec *exec);
+
+/* What was judged since creation or rig_exec_forget: exercise counts add up over runs. */
+const struct rig_judge *rig_exec_judge(const struct rig_exec *exec);
+void rig_exec_forget(struct rig_exec *exec);
+
+/* Where features are set to 1: RIG_CLAUSE_COUNT * RIG_STATE_FEATURES bytes, or NULL. */
+void rig_exec_features(struct rig_exec *exec, uint8_t *features);
+
+/* The model as it is, for printing. */
+const struct rig_shadow *rig_exec_shadow(const struct rig_exec *exec);
+
+#endif

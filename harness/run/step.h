@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One operation as it was made: what was called on what, what came back, and what the rig saw
+ * around it. Filled by exec, read by rules and transcript, changed by nobody else. */
+#ifndef RIG_RUN_STEP_H
+#define RIG_RUN_STEP_H
+
+#include "../model/shadow.h"
+#include "../program/program.h"
+
+#include <heaprig/subject.h>
+
+#define RIG_MANY_MAX 16u   /* blocks of one multiple call */
+#define RIG_LIST_MAX 10u   /* room of a listing: more than there can be heaps */
+#define RIG_POISON 0x5A5A5A5Au /* what out parameters hold before a call */
+#define RIG_NO_OFFSET SIZE_MAX
+
+/* Where an operation came from, besides the program. */
+enum rig_phase {
+    RIG_PHASE_PROGRAM, /* a record of the program, or an event of a trace */
+    RIG_PHASE_CHECK,   /* a look at everything, now and then and at the end */
+    RIG_PHASE_END      /* freeing, spanning, destroying at the end */
+};
+
+/* How a call ended. */
+struct rig_outcome {
+    uintptr_t value; /* what it returned, widened; 0 when it raised */
+    bool raised;
+    EXCEPTION_RECORD exception; /* when it raised, or when a filter continued */
+    DWORD error_before;         /* last error right before and right after */
+    DWORD error_after;
+    uint64_t refusals; /* page calls refused during the call */
+    bool starved;      /* a CommitRoutine failed or lied during the call, or raised */
+    uint64_t reports;
+    struct rig_report report; /* the last of them */
+    unsigned filter_runs;     /* the rig's filter was asked so often */
+    bool filter_used_heap;    /* and in it the heap allocated and freed as it should */
+    unsigned routine_runs;    /* a CommitRoutine was asked so often */
+    unsigned handler_runs;    /* vectored handlers were asked so often */
+};
+
+/* What the rig saw of a block around the call. */
+struct rig_sight {
+    size_t kept_bytes;    /* so much of the old contents had to survive */
+    size_t spoilt_at;     /* first byte of it that did not, or RIG_NO_OFFSET */
+    size_t zero_from;     /* bytes [zero_from, size) had to be zero */
+    size_t dirty_at;      /* first byte that is not, or RIG_NO_OFFSET */
+    bool zero_asked;
+    bool overlaps;        /* the block shares bytes with another live block */
+    bool size_known;      /* size_now holds what the size query said right after */
+    size_t size_now;
+    bool old_size_known;  /* after a failed reallocation: size of the untouched block */
+    size_t old_size_now;
+};
+
+/* One element of a walk, in one form for both spellings. */
+struct rig_element {
+    uintptr_t address;
+    size_t bytes;
+    unsigned overhead;
+    unsigned region_idx;
+    unsigned flags; /* as the call gave them */
+    bool busy;
+    bool region;
+    bool uncommitted;
+    size_t committed_bytes; /* of a region */
+    size_t uncommitted_bytes;
+    uintptr_t first_block;
+    uintptr_t last_block;
+};
+
+/* A whole walk. */
+struct rig_walk {
+    struct rig_element *elements;
+    size_t count;
+    size_t count_max;
+    bool cut;             /* more elements than count_max: not judged further */
+    bool ended;           /* by the documented end */
+    bool end_untouched;   /* the entry was the same before and after the ending call */
+    uint32_t end_status;  /* RtlWalkHeap's last status */
+    DWORD end_error;      /* last error after HeapWalk's last call */
+    bool raised;
+};
+
+struct rig_step {
+    /* What. */
+    uint32_t idx; /* number of the record or event */
+    enum rig_phase phase;
+    enum rig_op op;
+    const char *call; /* "HeapAlloc", or the operation's word */
+    bool win32;
+    bool nothing; /* no object was in the state needed: nothing was called, nothing is judged */
+    bool named;   /* the record's own name fitted; else the next that did */
+    enum rig_context context;
+    const struct rig_record *record; /* NULL in a trace */
+
+    /* On what; the model's state before the call. */
+    struct rig_heap *heap;   /* or NULL */
+    struct rig_block *block; /* or NULL */
+    struct rig_heap heap_before;
+    struct rig_block block_before; /* when block is not NULL */
+    uint32_t name;                 /* of the slot */
+    ULONG flags;                   /* flag bits as passed */
+    size_t size_bytes;             /* as passed */
+    enum rig_expect expect;        /* allocating operations */
+
+    struct rig_outcome outcome;
+    struct rig_sight sight;
+
+    /* CREATE: as passed. PARAMETER fields that were set have their bit, by order in the structure. */
+    struct {
+        size_t reserve_bytes; /* HeapCreate: the maximum */
+        size_t commit_bytes;  /* HeapCreate: the initial size */
+        void *base;
+        size_t base_bytes;
+        bool routine;
+        bool lock;
+        bool lock_live; /* the section passed is initialised */
+        bool has_parameters;
+        RTL_HEAP_PARAMETERS parameters;
+        HANDLE former[RIG_LIST_MAX]; /* handles of live heaps before */
+        struct rig_holdings held_before;
+        struct rig_holdings held_after;
+    } create;
+
+    /* DESTROY. */
+    struct rig_holdings held_before;
+    struct rig_holdings held_after;
+
+    /* MULTI_*: the array before and after, and how many of it. */
+    ULONG many_count;
+    PVOID many_before[RIG_MANY_MAX];
+    PVOID many_after[RIG_MANY_MAX];
+    ULONG many_nulls; /* MULTI_FREE: leading entries that were NULL */
+
+    /* User value and flags: out parameters, poisoned before the call. */
+    PVOID user_value;
+    ULONG user_flags;
+    ULONG user_reset;
+    ULONG user_set;
+
+    /* WALK, WALK_STEP and the walks of checks. */
+    struct rig_walk *walk;
+    struct rig_element element; /* WALK_STEP: the one found */
+    bool walk_first;            /* WALK_STEP: it began the walk */
+    bool walk_stale;            /* WALK_STEP: the heap changed since the last step */
+
+    /* SUMMARY, QUERY, SET: what was passed and what came back, poisoned before the call. */
+    unsigned info_class;
+    size_t info_bytes;       /* length passed */
+    bool info_null;          /* no buffer passed */
+    bool length_null;        /* no ReturnLength passed */
+    bool handle_null;        /* the NULL handle was passed */
+    ULONG info_value;        /* class 0: the value, in or out; class 3: Version */
+    SIZE_T info_length;      /* *ReturnLength afterwards, RIG_POISON when untouched */
+    bool info_untouched;     /* the buffer holds what it held */
+    DWORD summary_cb;        /* cb as passed */
+    size_t summary[4];       /* allocated, committed, reserved, most that can be reserved */
+
+    /* PROCESS_HEAPS, ENUM_HEAPS. */
+    ULONG list_room;
+    HANDLE list[RIG_LIST_MAX];
+    ULONG list_stop;         /* ENUM_HEAPS: the routine fails at this call, 0: never */
+    uint32_t list_status;    /* with this status */
+    ULONG list_calls;
+    bool list_parameter_kept; /* the routine was given the parameter each time */
+
+    /* DOS_ERROR, SET_LAST_ERROR, RAISE. */
+    uint32_t code;
+    DWORD raise_flags;
+    DWORD raise_count;
+    bool raise_null; /* no argument array */
+    ULONG_PTR raise_arguments[EXCEPTION_MAXIMUM_PARAMETERS + 2];
+
+    /* Critical sections and handlers. */
+    unsigned object_idx;
+    unsigned section_depth; /* of this thread before the call */
+
+    /* CHECK of one heap and END. */
+    bool valid;           /* whole-heap validation said so */
+    size_t blocks_valid;  /* of blocks_seen blocks validated one by one */
+    size_t blocks_seen;
+    size_t spoilt_count;  /* blocks whose contents are not what they must be */
+    size_t span_asked;    /* END: what HeapCompact promised, asked for at once */
+    bool span_had;
+};
+
+#endif

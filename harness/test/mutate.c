@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Mutator, crossover, trimming and random programs: the same from the same seed, always readable,
+ * never too long, and each mutation does what it is for and nothing else. */
+#include "program/mutate.h"
+#include "program/random.h"
+#include "program/trim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CANARY 0xA7u
+
+static uint8_t input[RIG_PROGRAM_BYTES_MAX + 64];
+static uint8_t other[RIG_PROGRAM_BYTES_MAX + 64];
+static uint8_t output[RIG_PROGRAM_BYTES_MAX + 64];
+static struct rig_program before;
+static struct rig_program after;
+
+/* ---- Comparing ------------------------------------------------------------------------------ */
+
+/* Fields, a bit each. */
+#define FIELD_OP 0x01u
+#define FIELD_SLOT 0x02u
+#define FIELD_HEAP 0x04u
+#define FIELD_WIN32 0x08u
+#define FIELD_CONTEXT 0x10u
+#define FIELD_FLAGS 0x20u
+#define FIELD_SIZE 0x40u /* class and value */
+#define FIELD_ARG 0x80u
+#define FIELD_THREAD 0x100u
+
+static unsigned fields_changed(const struct rig_record *one, const struct rig_record *two)
+{
+    return (one->op != two->op ? FIELD_OP : 0) | (one->slot != two->slot ? FIELD_SLOT : 0) |
+           (one->heap != two->heap ? FIELD_HEAP : 0) |
+           (one->win32 != two->win32 ? FIELD_WIN32 : 0) |
+           (one->context != two->context ? FIELD_CONTEXT : 0) |
+           (one->flags != two->flags ? FIELD_FLAGS : 0) |
+           (one->size_class != two->size_class ? FIELD_SIZE : 0) |
+           (one->value != two->value ? FIELD_SIZE : 0) | (one->arg != two->arg ? FIELD_ARG : 0) |
+           (one->thread != two->thread ? FIELD_THREAD : 0);
+}
+
+static bool same(const struct rig_record *one, const struct rig_record *two)
+{
+    return fields_changed(one, two) == 0;
+}
+
+static bool same_program(const struct rig_program *one, const struct rig_program *two)
+{
+    uint8_t bytes[RIG_PROGRAM_BYTES_MAX];
+    uint8_t more[RIG_PROGRAM_BYTES_MAX];
+    const size_t len = rig_program_encode(one, bytes);
+    return rig_program_encode(two, more) == len && memcmp(bytes, more, len) == 0;
+}
+
+static unsigned mutation_number(const char *name)
+{
+    for (unsigned mutation = 0; mutation < rig_mutation_count(); mutation++) {
+        if (strcmp(rig_mutation_name(mutation), name) == 0) {
+            return mutation;
+        }
+    }
+    fail_msg("no mutation %s", name);
+    return 0;
+}
+
+/* Whether `part`, in order, is in `whole`, with other records in between. */
+static bool is_within(const struct rig_record *part, unsigned part_count,
+                      const struct rig_program *whole)
+{
+    unsigned found = 0;
+    for (unsigned idx = 0; idx < whole->count && found < part_count; idx++) {
+        found += same(&whole->records[idx], &part[found]);
+    }
+    return found == part_count;
+}
+
+/* How often the record occurs. */
+static unsigned occurrences(const struct rig_program *program, const struct rig_record *record)
+{
+    unsigned count = 0;
+    for (unsigned idx = 0; idx < program->count; idx++) {
+        count += same(&program->records[idx], record);
+    }
+    return count;
+}
+
+/* ---- Whole mutator -------------------------------------------------------------------------- */
+
+static size_t any_input(uint8_t *bytes, uint32_t seed, size_t len)
+{
+    struct rig_rng rng = rig_rng_from(seed);
+    for (size_t at = 0; at < len; at++) {
+        bytes[at] = (uint8_t)(rig_rng_next(&rng) & 0xFFu);
+    }
+    if (seed % 2 == 0 && len >= 5) {
+        memcpy(bytes, "HRPG", 4);
+        bytes[4] = (uint8_t)(seed % 3);
+    }
+    return len;
+}
+
+static void the_same_seed_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    unsigned differ = 0;
+    size_t last = 0;
+    for (uint32_t seed = 0; seed < 1000; seed++) {
+        const size_t len = any_input(input, 17, 400);
+        memcpy(other, input, len);
+        const size_t one = rig_mutate(input, len, sizeof(input), seed);
+        assert_int_equal(rig_mutate(other, len, sizeof(other), seed), one);
+        assert_memory_equal(input, other, one);
+        differ += one != last || memcmp(output, input, one) != 0;
+        memcpy(output, input, one);
+        last = one;
+    }
+    assert_true(differ > 950);
+}
+
+static void any_bytes_become_a_readable_program_within_the_limit(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 30000; seed++) {
+        struct rig_rng rng = rig_rng_from(seed ^ 0x12345u);
+        const size_t max = rig_rng_below(&rng, seed % 3 == 0 ? 64 : RIG_PROGRAM_BYTES_MAX + 30);
+        memset(input, CANARY, sizeof(input));
+        (void)any_input(input, seed, rig_rng_below(&rng, (uint32_t)max + 1));
+        const size_t len = seed % 5 == 0 ? 0 : rig_rng_below(&rng, (uint32_t)max + 1);
+        memset(&input[max], CANARY, sizeof(input) - max);
+        const size_t result = rig_mutate(input, len, max, seed);
+        assert_true(result <= max);
+        assert_int_equal(result == 0, max == 0);
+        assert_int_equal(rig_program_decode(&after, input, result), RIG_DECODE_OK);
+        for (size_t at = max; at < sizeof(input); at++) {
+            assert_int_equal(input[at], CANARY);
+        }
+        if (max >= RIG_HEADER_BYTES + RIG_RECORD_BYTES) {
+            assert_int_equal(rig_program_encode(&after, other), result);
+            assert_memory_equal(input, other, result);
+            assert_int_not_equal(after.count, 0);
+        }
+    }
+}
+
+static void what_is_of_a_newer_version_is_replaced(void **state)
+{
+    (void)state;
+    rig_program_random(&before, 1, 3);
+    const size_t len = rig_program_encode(&before, input);
+    input[4] = RIG_VERSION + 1;
+    const size_t result = rig_mutate(input, len, sizeof(input), 1);
+    assert_int_equal(rig_program_decode(&after, input, result), RIG_DECODE_OK);
+    assert_int_not_equal(after.count, 0);
+}
+
+static void every_mutation_is_made(void **state)
+{
+    (void)state;
+    unsigned made[32] = {0};
+    for (uint32_t seed = 0; seed < 5000; seed++) {
+        rig_program_random(&before, seed, 40);
+        const uint32_t mask = rig_mutate_program(&before, RIG_RECORD_COUNT_MAX, seed);
+        assert_int_not_equal(mask, 0);
+        assert_int_equal(mask >> rig_mutation_count(), 0);
+        for (unsigned mutation = 0; mutation < rig_mutation_count(); mutation++) {
+            made[mutation] += mask >> mutation & 1u;
+        }
+    }
+    for (unsigned mutation = 0; mutation < rig_mutation_count(); mutation++) {
+        if (made[mutation] < 50) {
+            fail_msg("%s: made %u times", rig_mutation_name(mutation), made[mutation]);
+        }
+    }
+    assert_true(made[mutation_number("insert")] > 3 * made[mutation_number("spelling")]);
+}
+
+static void without_records_and_room_nothing_can_be_done(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 200; seed++) {
+        for (unsigned mutation = 0; mutation < rig_mutation_count(); mutation++) {
+            before = (struct rig_program){.count = 0};
+            assert_false(rig_mutate_once(&before, mutation, 0, seed));
+            assert_int_equal(rig_mutate_program(&before, 0, seed), 0);
+            assert_int_equal(before.count, 0);
+            rig_program_random(&before, seed, 1);
+            (void)rig_mutate_once(&before, mutation, 1, seed);
+            assert_int_equal(before.count, 1);
+            rig_program_random(&before, seed, RIG_RECORD_COUNT_MAX);
+            (void)rig_mutate_once(&before, mutation, RIG_RECORD_COUNT_MAX, seed);
+            assert_true(before.count <= RIG_RECORD_COUNT_MAX);
+        }
+    }
+}
+
+/* ---- Each mutation -------------------------------------------------------------------------- */
+
+static bool mutate(const char *name, uint32_t seed)
+{
+    rig_program_random(&before, seed, 60);
+    after = before;
+    return rig_mutate_once(&after, mutation_number(name), RIG_RECORD_COUNT_MAX, seed);
+}
+
+static void a_mutation_of_a_field_changes_that_field_of_one_record(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        unsigned fields;
+        const char *operands; /* of the record, one of them; "" for any */
+    } rows[] = {
+        {"size", FIELD_SIZE, "z"},
+        {"slot", FIELD_SLOT, "s"},
+        {"heap", FIELD_HEAP, "h"},
+        {"flags", FIELD_FLAGS, "f"},
+        {"context", FIELD_CONTEXT, "c"},
+        {"spelling", FIELD_WIN32, ""},
+        {"arg", FIELD_ARG | FIELD_SIZE, "av"},
+        {"op", FIELD_OP, ""},
+        {"preset", ~FIELD_OP, "r"},
+    };
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        unsigned changed = 0;
+        for (uint32_t seed = 0; seed < 400; seed++) {
+            (void)mutate(rows[row].name, seed);
+            unsigned records = 0;
+            assert_int_equal(after.count, before.count);
+            for (unsigned idx = 0; idx < before.count; idx++) {
+                const unsigned fields = fields_changed(&before.records[idx], &after.records[idx]);
+                assert_int_equal(fields & ~rows[row].fields, 0);
+                const char *reads = rig_op_info(before.records[idx].op)->operands;
+                assert_true(fields == 0 || rows[row].operands[0] == '\0' ||
+                            strpbrk(reads, rows[row].operands) != NULL);
+                records += fields != 0;
+            }
+            assert_true(records <= 1);
+            changed += records;
+        }
+        if (changed < 100) {
+            fail_msg("%s changed something %u times", rows[row].name, changed);
+        }
+    }
+}
+
+static void a_byte_changes_one_record_or_the_header(void **state)
+{
+    (void)state;
+    unsigned headers = 0;
+    for (uint32_t seed = 0; seed < 400; seed++) {
+        assert_true(mutate("byte", seed));
+        unsigned records = 0;
+        for (unsigned idx = 0; idx < before.count; idx++) {
+            records += !same(&before.records[idx], &after.records[idx]);
+        }
+        assert_true(records <= 1);
+        const bool header = before.seed != after.seed || before.flags != after.flags ||
+                            memcmp(before.plan, after.plan, sizeof(before.plan)) != 0;
+        assert_true(records == 0 || !header);
+        headers += header;
+    }
+    assert_true(headers > 2);
+}
+
+static void inserting_keeps_all_that_was_there(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 400; seed++) {
+        assert_true(mutate("insert", seed));
+        assert_in_range(after.count, 61, 68);
+        assert_true(is_within(before.records, before.count, &after));
+    }
+}
+
+static void removing_takes_a_run_and_never_all(void **state)
+{
+    (void)state;
+    bool lengths[60] = {false};
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        assert_true(mutate("remove", seed));
+        assert_in_range(after.count, 1, 59);
+        assert_true(is_within(after.records, after.count, &before));
+        lengths[60 - after.count] = true;
+    }
+    assert_true(lengths[1]);
+    assert_true(lengths[2]);
+    assert_true(lengths[59]);
+}
+
+static void swapping_and_moving_keep_every_record(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 400; seed++) {
+        assert_true(mutate(seed % 2 == 0 ? "swap" : "move", seed));
+        assert_int_equal(after.count, before.count);
+        assert_false(same_program(&before, &after));
+        for (unsigned idx = 0; idx < before.count; idx++) {
+            assert_int_equal(occurrences(&before, &before.records[idx]),
+                             occurrences(&after, &before.records[idx]));
+        }
+    }
+}
+
+/* A small program whose copies are easy to tell: a block, another of its size, both freed. */
+static void pair_make(struct rig_program *program)
+{
+    *program = (struct rig_program){.count = 4,
+                                    .records = {{.op = RIG_OP_ALLOC, .slot = 10, .value = 100},
+                                                {.op = RIG_OP_ALLOC,
+                                                 .slot = 11,
+                                                 .size_class = RIG_SIZE_OF_SLOT,
+                                                 .value = 10u << 8 | 0xFF},
+                                                {.op = RIG_OP_FREE, .slot = 10},
+                                                {.op = RIG_OP_FREE, .slot = 11}}};
+}
+
+static void a_copy_names_other_blocks_in_its_sizes_too(void **state)
+{
+    (void)state;
+    unsigned whole = 0;
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        pair_make(&before);
+        after = before;
+        assert_true(rig_mutate_once(&after, mutation_number("duplicate"), 512, seed));
+        assert_in_range(after.count, 5, 8);
+        assert_true(is_within(before.records, 4, &after));
+        /* The copy as a whole before or behind the original. */
+        const struct rig_record *copy = &after.records[after.records[0].slot == 10 ? 4 : 0];
+        if (after.count == 8 && copy[0].op == RIG_OP_ALLOC && copy[1].op == RIG_OP_ALLOC) {
+            const uint8_t first = copy[0].slot;
+            assert_int_not_equal(first, 10);
+            assert_int_equal(copy[1].slot, (first + 1) & 0xFF);
+            assert_int_equal(copy[1].value, first << 8 | 0xFF);
+            assert_int_equal(copy[2].slot, first);
+            whole++;
+        }
+    }
+    assert_true(whole > 50);
+}
+
+static void repeating_doubles_a_window_up_to_the_limit(void **state)
+{
+    (void)state;
+    bool counts[RIG_RECORD_COUNT_MAX + 1] = {false};
+    bool deltas[5] = {false};
+    for (uint32_t seed = 0; seed < 4000; seed++) {
+        pair_make(&before);
+        after = before;
+        assert_true(rig_mutate_once(&after, mutation_number("repeat"), 512, seed));
+        assert_true(is_within(before.records, 4, &after));
+        counts[after.count] = true;
+        /* A run of the first record alone, doubled. */
+        if (after.count == 5 && after.records[1].op == RIG_OP_ALLOC &&
+            after.records[1].size_class == 0) {
+            assert_in_range(after.records[1].slot, 10, 11);
+            deltas[after.records[1].slot - 10] = true;
+        }
+    }
+    assert_true(counts[3 + 2]);
+    assert_true(counts[3 + 256]);
+    assert_true(counts[4 * 128]);
+    assert_false(counts[4 + 5]);
+    assert_true(deltas[0]);
+    assert_true(deltas[1]);
+}
+
+static void wrapping_makes_and_destroys_the_heap_of_a_window(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 400; seed++) {
+        assert_true(mutate("wrap", seed));
+        assert_int_equal(after.count, before.count + 2);
+        unsigned at = 0;
+        while (same(&after.records[at], &before.records[at])) {
+            at++;
+        }
+        const uint8_t heap = after.records[at].heap;
+        assert_int_equal(after.records[at].op, RIG_OP_CREATE);
+        assert_in_range(heap, 1, RIG_HEAP_COUNT - 1);
+        unsigned inside = at;
+        while (fields_changed(&after.records[inside + 1], &before.records[inside]) <= FIELD_HEAP &&
+               (fields_changed(&after.records[inside + 1], &before.records[inside]) == 0 ||
+                after.records[inside + 1].heap == heap)) {
+            inside++;
+            if (inside == before.count) {
+                break;
+            }
+        }
+        assert_int_equal(after.records[inside + 1].op, RIG_OP_DESTROY);
+        assert_int_equal(after.records[inside + 1].heap, heap);
+    }
+}
+
+/* ---- Crossover ------------------------------------------------------------------------------ */
+
+/* Parents whose records tell whose they are and where they stood. */
+static size_t parent_make(uint8_t *bytes, unsigned count, uint8_t slot, uint16_t mark)
+{
+    struct rig_program parent = {.seed = mark, .count = (uint16_t)count};
+    for (unsigned idx = 0; idx < count; idx++) {
+        parent.records[idx] = (struct rig_record){.op = RIG_OP_SET_USER_VALUE,
+                                                  .slot = (uint8_t)(slot + idx % 16),
+                                                  .value = (uint16_t)(mark + idx)};
+    }
+    return rig_program_encode(&parent, bytes);
+}
+
+#define MARK_A 1000u
+#define MARK_B 2000u
+
+static void a_child_has_records_of_both_parents_in_their_order(void **state)
+{
+    (void)state;
+    unsigned whole = 0;
+    unsigned apart = 0;
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        const size_t a = parent_make(input, 40, 0, MARK_A);
+        const size_t b = parent_make(other, 30, 0, MARK_B);
+        const size_t len = rig_crossover(input, a, other, b, output, sizeof(output), seed);
+        assert_int_equal(rig_program_decode(&after, output, len), RIG_DECODE_OK);
+        assert_true(after.seed == MARK_A || after.seed == MARK_B);
+        unsigned last_a = 0;
+        unsigned last_b = 0;
+        unsigned from_a = 0;
+        unsigned from_b = 0;
+        uint8_t moved = 0;
+        for (unsigned idx = 0; idx < after.count; idx++) {
+            const struct rig_record *record = &after.records[idx];
+            const bool of_a = record->value < MARK_B;
+            unsigned *last = of_a ? &last_a : &last_b;
+            assert_true(record->value > *last);
+            *last = record->value;
+            assert_in_range(record->value, of_a ? MARK_A : MARK_B,
+                            of_a ? MARK_A + 39 : MARK_B + 29);
+            const uint8_t name = (uint8_t)((record->value - (of_a ? MARK_A : MARK_B)) % 16);
+            if (of_a) {
+                assert_int_equal(record->slot, name);
+            } else {
+                moved = (uint8_t)(record->slot - name);
+            }
+            from_a += of_a;
+            from_b += !of_a;
+        }
+        assert_int_not_equal(from_a, 0);
+        assert_int_not_equal(from_b, 0);
+        if (moved != 0) {
+            assert_in_range(moved, 16, 240);
+            assert_int_equal(from_a, 40);
+            assert_int_equal(from_b, 30);
+            apart++;
+        }
+        whole += from_a == 40;
+    }
+    assert_in_range(apart, 400, 1200);
+    assert_true(whole > apart + 200);
+    assert_true(whole < 2000);
+}
+
+static void crossover_stays_within_its_limit_and_repeats_itself(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 5000; seed++) {
+        struct rig_rng rng = rig_rng_from(seed);
+        const size_t max = rig_rng_below(&rng, RIG_PROGRAM_BYTES_MAX + 20);
+        const size_t a = any_input(input, seed, rig_rng_below(&rng, 1000));
+        const size_t b = any_input(other, seed + 1, rig_rng_below(&rng, 3000));
+        memset(output, CANARY, sizeof(output));
+        const size_t len = rig_crossover(input, a, other, b, output, max, seed);
+        assert_true(len <= max);
+        assert_int_equal(len == 0, max < RIG_HEADER_BYTES + RIG_RECORD_BYTES);
+        assert_int_equal(output[len], CANARY);
+        assert_int_equal(rig_program_decode(&after, output, len), RIG_DECODE_OK);
+        static uint8_t once_more[sizeof(output)];
+        assert_int_equal(rig_crossover(input, a, other, b, once_more, max, seed), len);
+        assert_memory_equal(once_more, output, len);
+    }
+}
+
+static void an_empty_parent_gives_way_to_the_other(void **state)
+{
+    (void)state;
+    const size_t a = parent_make(input, 0, 0, 0);
+    const size_t b = parent_make(other, 5, 0, MARK_B);
+    for (uint32_t seed = 0; seed < 20; seed++) {
+        size_t len = rig_crossover(input, a, other, b, output, sizeof(output), seed);
+        assert_int_equal(len, b);
+        len = rig_crossover(other, b, input, a, output, sizeof(output), seed);
+        assert_int_equal(len, b);
+    }
+}
+
+/* ---- Trimming ------------------------------------------------------------------------------- */
+
+/* Interesting: still has all records of every seventh place. */
+static unsigned trim_all(unsigned count, unsigned *tries)
+{
+    static struct rig_trim trim;
+    size_t len = parent_make(input, count, 0, MARK_A);
+    rig_trim_init(&trim, input, len);
+    const unsigned most = rig_trim_left(&trim);
+    *tries = 0;
+    while (rig_trim_next(&trim, output, &len)) {
+        const unsigned left = rig_trim_left(&trim);
+        assert_int_equal(rig_program_decode(&after, output, len), RIG_DECODE_OK);
+        unsigned wanted = 0;
+        for (unsigned idx = 0; idx < after.count; idx++) {
+            wanted += (after.records[idx].value - MARK_A) % 7 == 6;
+        }
+        rig_trim_judge(&trim, wanted == count / 7);
+        assert_true(rig_trim_left(&trim) < left);
+        (*tries)++;
+        assert_true(*tries <= most);
+    }
+    assert_int_equal(rig_trim_left(&trim), 0);
+    assert_int_equal(rig_program_decode(&after, output, len), RIG_DECODE_OK);
+    assert_int_equal(after.seed, MARK_A);
+    return after.count;
+}
+
+static void trimming_leaves_only_what_is_needed(void **state)
+{
+    (void)state;
+    for (unsigned count = 0; count <= 300; count++) {
+        unsigned tries = 0;
+        assert_int_equal(trim_all(count, &tries), count / 7);
+        assert_true(tries <= 2 * count + 10);
+    }
+}
+
+/* ---- Random programs ------------------------------------------------------------------------ */
+
+static void uniform_programs_have_operations_by_weight(void **state)
+{
+    (void)state;
+    unsigned seen[RIG_OP_COUNT] = {0};
+    for (uint32_t seed = 0; seed < 512; seed++) {
+        rig_program_random(&before, seed, 512);
+        assert_int_equal(before.count, 512);
+        for (unsigned idx = 0; idx < before.count; idx++) {
+            seen[before.records[idx].op]++;
+        }
+    }
+    /* 1,024 of each first byte are expected; four standard deviations are 128. */
+    for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+        const unsigned expected = 1024 * rig_op_info(op)->weight;
+        assert_in_range(seen[op], expected - expected / 8, expected + expected / 8);
+    }
+}
+
+static void swarms_differ_and_fill_only_what_is_read(void **state)
+{
+    (void)state;
+    unsigned with[RIG_OP_COUNT] = {0};
+    for (uint32_t seed = 0; seed < 400; seed++) {
+        bool seen[RIG_OP_COUNT] = {false};
+        rig_program_random_swarm(&before, seed, 512);
+        assert_int_equal(before.count, 512);
+        for (unsigned idx = 0; idx < before.count; idx++) {
+            const struct rig_record *record = &before.records[idx];
+            seen[record->op] = true;
+            const bool slot = rig_op_reads(record->op, RIG_OPERAND_SLOT) ||
+                              rig_op_reads(record->op, RIG_OPERAND_RESERVE) ||
+                              (record->flags & RIG_FLAG_ODD) != 0;
+            const bool size = rig_op_reads(record->op, RIG_OPERAND_SIZE);
+            assert_true(record->slot == 0 || slot);
+            assert_true(record->size_class == 0 || size);
+            assert_true(record->flags == 0 || rig_op_reads(record->op, RIG_OPERAND_FLAGS));
+            assert_true(record->heap == 0 || rig_op_reads(record->op, RIG_OPERAND_HEAP));
+            assert_true(record->arg == 0 || rig_op_reads(record->op, RIG_OPERAND_ARG));
+        }
+        for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+            with[op] += seen[op];
+        }
+    }
+    for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+        assert_in_range(with[op], 100, op == RIG_OP_ALLOC ? 400 : 250);
+    }
+    assert_true(with[RIG_OP_ALLOC] > 340);
+}
+
+static void the_generator_is_even_and_below_its_limit(void **state)
+{
+    (void)state;
+    struct rig_rng rng = rig_rng_from(5);
+    unsigned counts[10] = {0};
+    for (unsigned idx = 0; idx < 100000; idx++) {
+        counts[rig_rng_below(&rng, 10)]++;
+    }
+    for (unsigned idx = 0; idx < 10; idx++) {
+        assert_in_range(counts[idx], 9500, 10500);
+    }
+    assert_int_equal(rig_rng_below(&rng, 1), 0);
+    assert_true(rig_rng_once_in(&rng, 1));
+    /* The reference sequence of splitmix64 from 0, upper halves. */
+    struct rig_rng zero = rig_rng_from(0);
+    assert_int_equal(rig_rng_next(&zero), 0xE220A839u);
+    assert_int_equal(rig_rng_next(&zero), 0x6E789E6Au);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_same_seed_gives_the_same_bytes),
+        cmocka_unit_test(any_bytes_become_a_readable_program_within_the_limit),
+        cmocka_unit_test(what_is_of_a_newer_version_is_replaced),
+        cmocka_unit_test(every_mutation_is_made),
+        cmocka_unit_test(without_records_and_room_nothing_can_be_done),
+        cmocka_unit_test(a_mutation_of_a_field_changes_that_field_of_one_record),
+        cmocka_unit_test(a_byte_changes_one_record_or_the_header),
+        cmocka_unit_test(inserting_keeps_all_that_was_there),
+        cmocka_unit_test(removing_takes_a_run_and_never_all),
+        cmocka_unit_test(swapping_and_moving_keep_every_record),
+        cmocka_unit_test(a_copy_names_other_blocks_in_its_sizes_too),
+        cmocka_unit_test(repeating_doubles_a_window_up_to_the_limit),
+        cmocka_unit_test(wrapping_makes_and_destroys_the_heap_of_a_window),
+        cmocka_unit_test(a_child_has_records_of_both_parents_in_their_order),
+        cmocka_unit_test(crossover_stays_within_its_limit_and_repeats_itself),
+        cmocka_unit_test(an_empty_parent_gives_way_to_the_other),
+        cmocka_unit_test(trimming_leaves_only_what_is_needed),
+        cmocka_unit_test(uniform_programs_have_operations_by_weight),
+        cmocka_unit_test(swarms_differ_and_fill_only_what_is_read),
+        cmocka_unit_test(the_generator_is_even_and_below_its_limit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

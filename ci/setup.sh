@@ -7,8 +7,8 @@ usage() {
 usage: ci/setup.sh [--help] [PART...]
 
 Installs missing Debian packages with apt-get, as root or through sudo. Prints nothing when nothing
-is missing. Parts: build (always included), sanitizers, m32, programs, bench, afl; without any, all
-but bench and afl. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
+is missing. Parts: build (always included), sanitizers, m32, mingw, programs, bench, fuzz, afl; without
+any, all but bench, fuzz and afl. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
 TEXT
 }
 
@@ -33,6 +33,7 @@ sanitizers | clang-14              | clang-14
 sanitizers | libclang-rt-14-dev    | /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.asan-x86_64.a
 sanitizers | llvm-14               | llvm-cov-14
 m32        | gcc-multilib          | /usr/lib/gcc/*/*/32/libgcc.a
+mingw      | gcc-mingw-w64-x86-64-posix | x86_64-w64-mingw32-gcc-posix
 programs   | python3               | python3
 programs   | git                   | git
 programs   | sqlite3               | sqlite3
@@ -40,6 +41,10 @@ programs   | perl                  | perl
 programs   | xz-utils              | xz
 bench      | libmimalloc2.0        | /usr/lib/*/libmimalloc.so.2
 bench      | libjemalloc2          | /usr/lib/*/libjemalloc.so.2
+fuzz       | clang-14              | clang-14
+fuzz       | libclang-rt-14-dev    | /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-*.a
+fuzz       | llvm-14               | llvm-symbolizer-14
+fuzz       | procps                | pkill
 afl        | clang-14              | clang-14
 afl        | afl++                 | afl-clang-fast
 '
@@ -58,12 +63,12 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    build | sanitizers | m32 | programs | bench | afl) parts+=("$argument") ;;
-    *) die 2 "unknown argument '$argument', expected build, sanitizers, m32, programs, bench or afl" ;;
+    build | sanitizers | m32 | mingw | programs | bench | fuzz | afl) parts+=("$argument") ;;
+    *) die 2 "unknown argument '$argument', expected build, sanitizers, m32, mingw, programs, bench, fuzz or afl" ;;
     esac
 done
 if [ ${#parts[@]} -eq 0 ]; then
-    parts=(sanitizers m32 programs)
+    parts=(sanitizers m32 mingw programs)
 fi
 parts+=(build)
 

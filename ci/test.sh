@@ -42,7 +42,7 @@ fi
 parts=(build programs)
 for preset in "${presets[@]}"; do
     case $preset in
-    release) ;;
+    release) parts+=(mingw) ;;
     m32 | afl) parts+=("$preset") ;;
     *) parts+=(sanitizers) ;;
     esac

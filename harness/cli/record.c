@@ -2,7 +2,11 @@
  *
  * heaprig record: run a program with the recorder preloaded, turn what the recorder left into
  * traces, and cut windows out of them. Calls trace/ and the system. */
-#include <argp.h>
+#include "cli/cli.h"
+
+#include "trace/raw.h"
+#include "trace/window.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,12 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/record.h"
-#include "trace/print.h"
-#include "trace/raw.h"
-#include "trace/window.h"
-
-#define EXIT_USAGE 2
 #define WINDOW_COUNT 8u
 #define PATH_BYTES ((size_t)PATH_MAX)
 
@@ -31,7 +29,6 @@ struct options {
     const char *windows; /* --windows */
     const char *from;    /* --from */
     const char *finish;  /* --finish */
-    const char *show;    /* --show */
     size_t count;        /* --count */
     size_t record_count; /* --records */
     char **command;
@@ -41,7 +38,7 @@ struct options {
 static int fail(const char *what, const char *why)
 {
     (void)fprintf(stderr, "heaprig record: %s: %s\n", what, why);
-    return EXIT_USAGE;
+    return RIG_EXIT_REFUSED;
 }
 
 /* ---- Paths ---------------------------------------------------------------------------------- */
@@ -313,20 +310,10 @@ static int windows_cut(const struct options *options, const char *path)
     }
     if (!rig_trace_windows(path, options->windows, &cut, &written, error, sizeof(error))) {
         (void)fprintf(stderr, "heaprig record: %s\n", error);
-        return EXIT_USAGE;
+        return RIG_EXIT_REFUSED;
     }
     (void)fprintf(stderr, "%s: %zu windows in %s\n", path, written, options->windows);
     return 0;
-}
-
-static int show(const char *path)
-{
-    char error[PATH_BYTES + 256];
-    if (!rig_trace_print(path, stdout, error, sizeof(error))) {
-        (void)fprintf(stderr, "heaprig record: %s\n", error);
-        return EXIT_USAGE;
-    }
-    return fflush(stdout) == 0 ? 0 : fail("standard output", strerror(errno));
 }
 
 static int windows_cut_if_asked(const struct options *options, const char *path)
@@ -402,7 +389,7 @@ static int record(const struct options *options)
 
 /* ---- Arguments ------------------------------------------------------------------------------ */
 
-enum { KEY_FROM = 256, KEY_FINISH, KEY_SHOW };
+enum { KEY_FROM = 256, KEY_FINISH };
 
 static const struct argp_option argp_options[] = {
     {"output", 'o', "FILE", 0,
@@ -413,21 +400,9 @@ static const struct argp_option argp_options[] = {
     {"from", KEY_FROM, "FILE", 0, "Record nothing: cut windows out of this trace", 0},
     {"finish", KEY_FINISH, "FILE.raw", 0,
      "Record nothing: make traces of what a recording left that was itself killed", 0},
-    {"show", KEY_SHOW, "FILE", 0, "Record nothing: print this trace, one event a line", 0},
+    RIG_CLI_HELP,
     {0},
 };
-
-static size_t number_parse(struct argp_state *state, const char *name, const char *text, size_t min,
-                           size_t max)
-{
-    char *end = NULL;
-    errno = 0;
-    const unsigned long long number = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || number < min || number > max) {
-        argp_error(state, "%s %s: expected a number from %zu to %zu", name, text, min, max);
-    }
-    return (size_t)number;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -440,11 +415,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         options->windows = arg;
         return 0;
     case 'n':
-        options->count = number_parse(state, "--count", arg, 1, 64);
+        options->count = rig_cli_number(state->argv[0], "--count", arg, 1, 64);
         return 0;
     case 'r':
-        options->record_count = number_parse(state, "--records", arg, RIG_WINDOW_RECORD_COUNT_MIN,
-                                             RIG_RECORD_COUNT_MAX);
+        options->record_count = rig_cli_number(state->argv[0], "--records", arg,
+                                               RIG_WINDOW_RECORD_COUNT_MIN, RIG_RECORD_COUNT_MAX);
         return 0;
     case KEY_FROM:
         options->from = arg;
@@ -452,13 +427,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_FINISH:
         options->finish = arg;
         return 0;
-    case KEY_SHOW:
-        options->show = arg;
-        return 0;
     case ARGP_KEY_ARG:
-        options->command = &state->argv[state->next - 1];
-        state->next = state->argc;
-        return 0;
+        rig_cli_refuse(state->argv[0], "%s: expected -- before the command", arg);
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -467,31 +437,40 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
-    .args_doc =
-        "-- COMMAND [ARGUMENT...]\n--from FILE --windows DIR\n--finish FILE.raw\n--show FILE",
-    .doc = "Run a program and write down what it allocates.\v"
-           "The program's own output is left alone; what there is to say goes to standard error.",
+    .args_doc = "-- COMMAND [ARGUMENT...]\n--from FILE --windows DIR\n--finish FILE.raw",
+    .doc =
+        "Run a program and write down what it allocates. The program's own output is left alone; "
+        "what there is to say goes to standard error.",
 };
+
+/* What stands behind "--" is the command's. */
+static void arguments_parse(struct options *options, int argc, char **argv)
+{
+    int own = 1;
+    while (own < argc && strcmp(argv[own], "--") != 0) {
+        own++;
+    }
+    rig_cli_parse(&argp, own, argv, options);
+    options->command = own + 1 < argc ? &argv[own + 1] : NULL;
+    const int modes =
+        (options->from != NULL) + (options->finish != NULL) + (options->command != NULL);
+    if (modes == 0) {
+        rig_cli_refuse(argv[0], "expected a command, as in: heaprig record -- ls");
+    }
+    if (modes != 1) {
+        rig_cli_refuse(argv[0], "expected one of a command, --from and --finish");
+    }
+    if (options->from != NULL && options->windows == NULL) {
+        rig_cli_refuse(argv[0], "--from: expected --windows DIR beside it");
+    }
+}
 
 int rig_cli_record(int argc, char **argv)
 {
     struct options options = {.count = WINDOW_COUNT};
-    argp_err_exit_status = EXIT_USAGE;
-    if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &options) != 0) {
-        return EXIT_USAGE;
-    }
-    const int modes = (options.from != NULL) + (options.finish != NULL) + (options.show != NULL) +
-                      (options.command != NULL);
-    if (modes != 1) {
-        return fail("COMMAND", modes == 0 ? "expected one, as in: heaprig record -- ls"
-                                          : "expected either one, or --from, --finish or --show");
-    }
-    if (options.show != NULL) {
-        return show(options.show);
-    }
+    arguments_parse(&options, argc, argv);
     if (options.from != NULL) {
-        return options.windows != NULL ? windows_cut(&options, options.from)
-                                       : fail("--from", "expected --windows DIR beside it");
+        return windows_cut(&options, options.from);
     }
     return options.finish != NULL ? finish_only(&options) : record(&options);
 }

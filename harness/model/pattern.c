@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Patterns by memcpy and memcmp from one tile, page by page, so that what of a large block is looked
- * at depends on its size alone. */
+ * Patterns by memcpy and memcmp from one tile, page by page, so that what of a large block is
+ * looked at depends on its size alone. */
 #include "pattern.h"
 
 #include "../run/check.h"

@@ -70,6 +70,10 @@ static void count(struct rig_shadow *shadow, const struct rig_block *block, bool
     shadow->block_count += one;
     heap->block_count += one;
     heap->block_bytes += more ? block->size_bytes : 0 - block->size_bytes;
+    heap->block_total += more ? 1 : 0;
+    if (heap->block_count > heap->block_peak) {
+        heap->block_peak = heap->block_count;
+    }
     if (block->size_bytes > heap->threshold_bytes) {
         heap->large_count += one;
     }
@@ -77,8 +81,7 @@ static void count(struct rig_shadow *shadow, const struct rig_block *block, bool
 
 struct rig_block *rig_shadow_add(struct rig_shadow *shadow, struct rig_block *block)
 {
-    struct rig_block *other =
-        rig_shadow_overlap(shadow, block->address, block->size_bytes, NULL);
+    struct rig_block *other = rig_shadow_overlap(shadow, block->address, block->size_bytes, NULL);
     if (other != NULL) {
         return other;
     }
@@ -123,8 +126,9 @@ enum rig_expect rig_shadow_expect(const struct rig_heap *heap, size_t size_bytes
     if (!heap->growable && size_bytes > heap->threshold_bytes) {
         return RIG_EXPECT_TOO_SMALL;
     }
-    /* No address space holds half of all numbers, whatever the limit says. */
-    if (size_bytes > heap->allocation_max_bytes || size_bytes > SIZE_MAX / 2) {
+    /* No program has half of all addresses in one piece. A block that large is a reservation of its
+     * own, rounded up to the granularity of reservations with room for what the heap notes of it. */
+    if (size_bytes > heap->allocation_max_bytes || size_bytes > SIZE_MAX / 2 - RIG_GRANULE_BYTES) {
         return RIG_EXPECT_NO_MEMORY;
     }
     return RIG_EXPECT_BLOCK;

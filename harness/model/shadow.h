@@ -11,14 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifndef _WIN32
 #include <bsd/sys/tree.h>
-#else
-#include "tree.h"
-#endif
 
 #define RIG_SHADOW_HEAP_COUNT 8u
 #define RIG_THRESHOLD_BYTES 0x7F000u /* RTL_HEAP_PARAMETERS: when none is given */
+#define RIG_GRANULE_BYTES 0x10000u   /* reservations start and end at multiples of it */
 
 /* A live block. */
 struct rig_block {
@@ -30,8 +27,11 @@ struct rig_block {
     uint8_t heap;
     bool has_user_value;
     bool front_size; /* of a size that the front end could serve */
+    bool resized;    /* it was reallocated: its class may be that of another size */
     PVOID user_value;
     ULONG user_flags; /* bits of HEAP_SETTABLE_USER_FLAGS */
+    bool disowned;
+    bool reallocated;
 };
 
 RB_HEAD(rig_block_tree, rig_block);
@@ -45,7 +45,9 @@ struct rig_heap {
     bool win32;        /* made by HeapCreate */
     bool front_on;     /* a query has said 2, or setting it succeeded: it stays so */
     bool front_able;   /* nothing forbids the low-fragmentation front end */
+    bool front_set;    /* it is on because that was set */
     bool refused_last; /* the last call that may allocate met a refusal */
+    bool refused_ever; /* some call did */
     uint8_t idx;
     uint8_t section; /* its lock is this critical section, or RIG_NO_SECTION */
     HANDLE handle;
@@ -58,7 +60,13 @@ struct rig_heap {
     size_t block_count;
     size_t block_bytes; /* requested, in all */
     size_t large_count; /* live blocks above the threshold */
+    size_t block_peak;  /* most live blocks at once */
+    uint64_t block_total;  /* allocations and reallocations ever */
+    size_t segment_bytes;  /* SegmentReserve asked for; 0: unspecified */
+    uintptr_t first_free;  /* data of the free block that the walk of the new heap showed, or 0 */
     uint64_t created;   /* ordinal of its creation: listings are in this order */
+    bool raised_last;   /* the last call that may allocate raised */
+    uint64_t second_count; /* calls made by the second thread */
 };
 
 #define RIG_NO_SECTION 0xFFu
@@ -69,6 +77,7 @@ struct rig_shadow {
     size_t block_count;
     uint64_t heap_ordinal;
     uint32_t stamp_next;
+    uint64_t second_count; /* calls made by the second thread */
     bool terminates; /* terminate-on-corruption was set */
 };
 
@@ -100,9 +109,9 @@ unsigned rig_shadow_heap_count(const struct rig_shadow *shadow);
 
 /* What a request for a new block of `size_bytes`, or for resizing to it, must lead to. */
 enum rig_expect {
-    RIG_EXPECT_BLOCK,      /* success, or NO_MEMORY when memory was refused or has run out */
-    RIG_EXPECT_TOO_SMALL,  /* STATUS_BUFFER_TOO_SMALL: nongrowable and above the threshold */
-    RIG_EXPECT_NO_MEMORY   /* STATUS_NO_MEMORY whatever is free */
+    RIG_EXPECT_BLOCK,     /* success, or NO_MEMORY when memory was refused or has run out */
+    RIG_EXPECT_TOO_SMALL, /* STATUS_BUFFER_TOO_SMALL: nongrowable and above the threshold */
+    RIG_EXPECT_NO_MEMORY  /* STATUS_NO_MEMORY whatever is free */
 };
 enum rig_expect rig_shadow_expect(const struct rig_heap *heap, size_t size_bytes);
 

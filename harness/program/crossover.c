@@ -94,20 +94,25 @@ static void cross_interleave(struct cross *cross)
     }
 }
 
+/* Up to `count` records, leaving room for one more. */
+static unsigned short_of_all(const struct cross *cross, unsigned count)
+{
+    return count < cross->count_max ? count : cross->count_max - 1;
+}
+
 /* The head of a, at least one record, and the tail of b. */
 static void cross_splice(struct cross *cross)
 {
     const unsigned head = 1 + rig_rng_below(&cross->rng, cross->a->count);
     const unsigned tail = rig_rng_below(&cross->rng, cross->b->count);
-    const unsigned fits = head < cross->count_max ? head : cross->count_max - 1;
-    append(cross, cross->a, 0, fits, 0);
+    append(cross, cross->a, 0, short_of_all(cross, head), 0);
     append(cross, cross->b, tail, cross->b->count - tail, 0);
 }
 
 /* All of a, with a run of b somewhere within. */
 static void cross_graft(struct cross *cross)
 {
-    const unsigned at = rig_rng_below(&cross->rng, cross->a->count);
+    const unsigned at = short_of_all(cross, rig_rng_below(&cross->rng, cross->a->count));
     const unsigned from = rig_rng_below(&cross->rng, cross->b->count);
     const unsigned count = 1 + rig_rng_below(&cross->rng, cross->b->count - from);
     append(cross, cross->a, 0, at, 0);

@@ -96,7 +96,7 @@ bool rig_mutate_slot(struct rig_mutator *mutator)
     default:
         do {
             before = before == mutator->program->records ? record : before - 1;
-        } while (before != record && !rig_op_reads(before->op, RIG_OPERAND_SLOT));
+        } while (!rig_op_reads(before->op, RIG_OPERAND_SLOT));
         record->slot = before->slot;
         break;
     }
@@ -165,6 +165,17 @@ bool rig_mutate_context(struct rig_mutator *mutator)
         return false;
     }
     record->context = (record->context + 1u + below(mutator, 3)) & 3u;
+    return true;
+}
+
+/* Between the first thread, whose usual number is 0, and the second. */
+bool rig_mutate_thread(struct rig_mutator *mutator)
+{
+    if (mutator->program->count == 0) {
+        return false;
+    }
+    struct rig_record *record = &mutator->program->records[below(mutator, mutator->program->count)];
+    record->thread = record->thread == RIG_THREAD_SECOND ? 0 : RIG_THREAD_SECOND;
     return true;
 }
 

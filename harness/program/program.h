@@ -20,6 +20,7 @@
 #define RIG_RECORD_BYTES 8u
 #define RIG_PROGRAM_BYTES_MAX (RIG_HEADER_BYTES + RIG_RECORD_COUNT_MAX * RIG_RECORD_BYTES)
 #define RIG_VERSION 1u
+#define RIG_THREAD_SECOND 3u /* the value of `thread` that means the second thread */
 
 enum rig_op {
 #define RIG_OP(name, text, rtl, win32, state, weight, operands) RIG_OP_##name,
@@ -101,7 +102,7 @@ struct rig_record {
     uint8_t heap;       /* a heap's name, 0 to 7 */
     uint8_t win32;      /* 1: the Win32 spelling where there are two */
     uint8_t context;    /* enum rig_context, 0 to 3 */
-    uint8_t thread;     /* 0 to 3: the thread that makes the call */
+    uint8_t thread;     /* 0 to 3: RIG_THREAD_SECOND, or the first thread makes the call */
     uint8_t flags;      /* RIG_FLAG_* or RIG_CREATE_* */
     uint8_t size_class; /* enum rig_size_kind and detail */
     uint8_t arg;

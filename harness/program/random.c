@@ -52,15 +52,12 @@ static void choose_weights(struct rig_swarm *swarm, struct rig_rng *rng)
         swarm->weights[op] = (uint16_t)weight;
         swarm->weight_total += weight;
     }
-    /* Little happens in a program that allocates nothing. */
+    /* Little happens in a program that allocates nothing, and nothing in one without operations. */
     const unsigned wanted = rig_op_info(RIG_OP_ALLOC)->weight;
-    if (swarm->weights[RIG_OP_ALLOC] == 0 && !rig_rng_once_in(rng, 8)) {
+    const bool without = rig_rng_once_in(rng, 8) && swarm->weight_total != 0;
+    if (swarm->weights[RIG_OP_ALLOC] == 0 && !without) {
         swarm->weights[RIG_OP_ALLOC] = (uint16_t)wanted;
         swarm->weight_total += wanted;
-    }
-    if (swarm->weight_total == 0) {
-        swarm->weights[RIG_OP_CHECK] = 1;
-        swarm->weight_total = 1;
     }
 }
 
@@ -74,7 +71,8 @@ void rig_swarm_choose(struct rig_swarm *swarm, struct rig_rng *rng)
     swarm->thread_mask = rig_rng_once_in(rng, 4) ? 3 : 0;
     swarm->flags_mask = rig_rng_once_in(rng, 2) ? 0 : random_byte(rng);
     swarm->contexts = rig_rng_once_in(rng, 4);
-    swarm->kinds = (uint16_t)(rig_rng_next(rng) & rig_rng_next(rng) & 0xFFFFu);
+    const uint32_t half = rig_rng_next(rng);
+    swarm->kinds = (uint16_t)(half & rig_rng_next(rng) & 0xFFFFu);
     if (swarm->kinds == 0) {
         swarm->kinds = 1u << RIG_SIZE_SMALL;
     }
@@ -198,14 +196,12 @@ void rig_program_random(struct rig_program *program, uint32_t seed, unsigned cou
 {
     RIG_CHECK(count <= RIG_RECORD_COUNT_MAX);
     struct rig_rng rng = rig_rng_from(seed);
-    uint8_t bytes[RIG_RECORD_COUNT_MAX * RIG_RECORD_BYTES];
-    const size_t len_bytes = count * (size_t)RIG_RECORD_BYTES;
-    for (size_t at = 0; at < len_bytes; at++) {
-        bytes[at] = random_byte(&rng);
-    }
-    /* Without a header in front: should the bytes happen to be one, the generator is unlucky. */
-    if (len_bytes != 0 && bytes[0] == 'H' && bytes[1] == 'R') {
-        bytes[1] = 'r';
+    uint8_t bytes[RIG_PROGRAM_BYTES_MAX];
+    memset(program, 0, sizeof(*program));
+    size_t len_bytes = rig_program_encode(program, bytes);
+    for (size_t idx = 0; idx < count * (size_t)RIG_RECORD_BYTES; idx++) {
+        bytes[len_bytes] = random_byte(&rng);
+        len_bytes++;
     }
     RIG_CHECK(rig_program_decode(program, bytes, len_bytes) == RIG_DECODE_OK);
     program->seed = (uint16_t)(rig_rng_next(&rng) & 0xFFFFu);

@@ -7,7 +7,10 @@
 
 char rig_piece_head(struct rig_piece piece)
 {
-    return piece.len != 0 ? piece.at[0] : '\0';
+    if (piece.len == 0) {
+        return '\0';
+    }
+    return piece.at[0];
 }
 
 bool rig_piece_is(struct rig_piece piece, const char *word)
@@ -41,14 +44,13 @@ bool rig_piece_take(struct rig_piece *piece, const char *prefix)
 
 unsigned rig_piece_digit(char character)
 {
-    static const char digits[] = "0123456789abcdef";
-    const char lower = character >= 'A' && character <= 'F' ? (char)(character + 32) : character;
-    for (unsigned value = 0; value < 16; value++) {
-        if (digits[value] == lower) {
-            return value;
-        }
+    static const char lower[] = "0123456789abcdef";
+    static const char upper[] = "0123456789ABCDEF";
+    unsigned value = 0;
+    while (value < 16 && lower[value] != character && upper[value] != character) {
+        value++;
     }
-    return 16;
+    return value;
 }
 
 bool rig_piece_number_take(struct rig_piece *piece, unsigned max, unsigned *number)

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,7 +38,9 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-#define WINDOW_BYTES ((size_t)1 << 20)
+/* Each window of a file is twice the one before: a build starts thousands of processes. */
+#define WINDOW_MIN_BYTES ((size_t)1 << 14)
+#define WINDOW_MAX_BYTES ((size_t)1 << 22)
 #define BOOT_BYTES ((size_t)1 << 16)
 #define BOOT_ALIGNMENT 16u
 
@@ -133,6 +136,7 @@ struct session {
     bool stopped; /* nothing more can be written */
     struct rig_raw_header *header;
     unsigned char *window;
+    size_t window_bytes;
     size_t window_used;
     uint64_t window_offset; /* in the file */
     uint64_t used_bytes;
@@ -176,9 +180,15 @@ static void path_make(char path[PATH_MAX], const char *name)
     (void)text_append(end, limit, name);
 }
 
+/* The file never grows past the program's limit, which would be a signal to the program. */
 static void *map_shared(int fd, uint64_t offset, size_t bytes)
 {
+    struct rlimit limit;
     int error = EINTR;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && offset + bytes > limit.rlim_cur) {
+        errno = EFBIG;
+        return NULL;
+    }
     while (error == EINTR) {
         error = posix_fallocate(fd, (off_t)offset, (off_t)bytes);
     }
@@ -228,7 +238,8 @@ static bool file_begin(struct session *session)
     }
     session->header = map_shared(fd, 0, RIG_RAW_HEADER_BYTES);
     session->window_offset = RIG_RAW_HEADER_BYTES;
-    session->window = map_shared(fd, session->window_offset, WINDOW_BYTES);
+    session->window_bytes = WINDOW_MIN_BYTES;
+    session->window = map_shared(fd, session->window_offset, session->window_bytes);
     (void)close(fd);
     if (session->header == NULL || session->window == NULL) {
         return false;
@@ -241,20 +252,23 @@ static bool file_begin(struct session *session)
 /* Map the next window of the file. */
 static bool window_next(struct session *session)
 {
-    const uint64_t offset = session->window_offset + WINDOW_BYTES;
+    const uint64_t offset = session->window_offset + session->window_bytes;
+    const size_t bytes = session->window_bytes < WINDOW_MAX_BYTES ? session->window_bytes * 2
+                                                                  : session->window_bytes;
     const int fd = open(session->path, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
         return false;
     }
-    unsigned char *window = map_shared(fd, offset, WINDOW_BYTES);
+    unsigned char *window = map_shared(fd, offset, bytes);
     const int error = errno;
     (void)close(fd);
     if (window == NULL) {
         errno = error;
         return false;
     }
-    (void)munmap(session->window, WINDOW_BYTES);
+    (void)munmap(session->window, session->window_bytes);
     session->window = window;
+    session->window_bytes = bytes;
     session->window_offset = offset;
     session->window_used = 0;
     return true;
@@ -269,7 +283,7 @@ static void event_write(struct session *session, const uint64_t *words, unsigned
         session->stopped = !file_begin(session);
     }
     for (unsigned idx = 0; idx < count && !session->stopped; idx++) {
-        if (session->window_used == WINDOW_BYTES && !window_next(session)) {
+        if (session->window_used == session->window_bytes && !window_next(session)) {
             session->stopped = true;
             session->header->stop_reason = (uint32_t)errno;
             break;

@@ -22,7 +22,20 @@ static uint64_t reports(const struct rig_subject *subject, struct rig_report *la
     return subject->reports == NULL ? 0 : subject->reports(last);
 }
 
-/* In a filter the heap is consistent and unlocked: it serves. */
+struct using {
+    const struct rig_subject *subject;
+    HANDLE heap;
+    bool served;
+};
+
+static void use(void *context)
+{
+    struct using *using = context;
+    PVOID block = using->subject->HeapAlloc(using->heap, 0, FILTER_BYTES);
+    using->served = block != NULL && using->subject->HeapFree(using->heap, 0, block);
+}
+
+/* In a filter the heap is consistent and unlocked: it serves. Guarded: out of memory it raises. */
 static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
 {
     struct rig_exec *exec = context;
@@ -31,8 +44,9 @@ static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
     exec->filter_runs++;
     exec->step.outcome.exception = *info->ExceptionRecord;
     if (step->context == RIG_CONTEXT_FILTER && step->heap != NULL && subject->HeapFree != NULL) {
-        PVOID block = subject->HeapAlloc(step->heap->handle, 0, FILTER_BYTES);
-        exec->filter_used_heap = block != NULL && subject->HeapFree(step->heap->handle, 0, block);
+        EXCEPTION_RECORD record;
+        struct using using = {subject, step->heap->handle, false};
+        exec->filter_used_heap = subject->guard(use, &using, &record) && using.served;
     }
     return step->context == RIG_CONTEXT_CONTINUE ? EXCEPTION_CONTINUE_EXECUTION
                                                  : EXCEPTION_EXECUTE_HANDLER;
@@ -42,12 +56,70 @@ static bool guarded(struct rig_exec *exec, void (*body)(void *exec))
 {
     const struct rig_subject *subject = exec->subject;
     struct rig_outcome *outcome = &exec->step.outcome;
-    const bool filtered = exec->step.context == RIG_CONTEXT_FILTER ||
-                          exec->step.context == RIG_CONTEXT_CONTINUE;
+    const bool filtered =
+        exec->step.context == RIG_CONTEXT_FILTER || exec->step.context == RIG_CONTEXT_CONTINUE;
     if (filtered && subject->guard_filter != NULL) {
         return subject->guard_filter(body, exec, filter, exec, &outcome->exception);
     }
     return subject->guard(body, exec, &outcome->exception);
+}
+
+/* The call itself, in whichever thread. */
+static void call_here(struct rig_exec *exec)
+{
+    const struct rig_subject *subject = exec->subject;
+    struct rig_step *step = &exec->step;
+    struct rig_outcome *outcome = &step->outcome;
+    if (step->op != RIG_OP_GET_LAST_ERROR) {
+        outcome->error_before = ERROR_MARK + (step->idx & 0xFFu);
+        if (subject->SetLastError != NULL) {
+            subject->SetLastError(outcome->error_before);
+        }
+    }
+    outcome->raised = !guarded(exec, exec->body);
+    outcome->error_after =
+        subject->GetLastError == NULL ? outcome->error_before : subject->GetLastError();
+}
+
+/* Everything that this thread holds: a call may want any heap's lock, and sections are locks. */
+static void let_go(struct rig_exec *exec)
+{
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        const struct rig_heap *heap = &exec->shadow.heaps[idx];
+        for (unsigned depth = 0; depth < heap->lock_depth; depth++) {
+            RIG_CHECK(exec->subject->HeapUnlock(heap->handle));
+        }
+    }
+    for (unsigned idx = 0; idx < RIG_SECTION_COUNT; idx++) {
+        for (unsigned depth = 0; depth < exec->sections[idx].depth; depth++) {
+            exec->subject->LeaveCriticalSection(&exec->sections[idx].section);
+        }
+    }
+}
+
+static void take_again(struct rig_exec *exec)
+{
+    for (unsigned idx = 0; idx < RIG_SECTION_COUNT; idx++) {
+        for (unsigned depth = 0; depth < exec->sections[idx].depth; depth++) {
+            exec->subject->EnterCriticalSection(&exec->sections[idx].section);
+        }
+    }
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        const struct rig_heap *heap = &exec->shadow.heaps[idx];
+        for (unsigned depth = 0; depth < heap->lock_depth; depth++) {
+            RIG_CHECK(exec->subject->HeapLock(heap->handle));
+        }
+    }
+}
+
+/* Ownership of locks belongs to the first thread, and so does everything that ends with it. A NULL
+ * handle means all heaps, and of one heap only can the first thread let go. */
+static bool second_may(const struct rig_exec *exec, const struct rig_step *step)
+{
+    return step->heap != NULL && step->context != RIG_CONTEXT_LOCKED &&
+           exec->subject->tell_waits != NULL && exec->subject->HeapLock != NULL &&
+           step->op != RIG_OP_LOCK && step->op != RIG_OP_UNLOCK && step->op != RIG_OP_CREATE &&
+           step->op != RIG_OP_DESTROY && !step->handle_null;
 }
 
 void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *exec))
@@ -62,19 +134,24 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     exec->routine_runs = 0;
     exec->handler_runs = 0;
     exec->starved = false;
+    exec->routine_odd = false;
+    exec->routine_raised = false;
+    exec->reentries = 0;
+    exec->body = body;
+    step->second = step->second && second_may(exec, step);
     if (exec->options.before != NULL) {
         exec->options.before(exec->options.context, step);
     }
     exec->verdict.call_count++;
-    if (step->op != RIG_OP_GET_LAST_ERROR) {
-        outcome->error_before = ERROR_MARK + (step->idx & 0xFFu);
-        if (subject->SetLastError != NULL) {
-            subject->SetLastError(outcome->error_before);
-        }
+    if (step->second) {
+        const DWORD mine = ERROR_MARK | 0x80u;
+        subject->SetLastError(mine);
+        subject->tell_waits(rig_hand_waits);
+        outcome->blocked = rig_hand_run(exec, call_here, let_go, take_again);
+        outcome->other_error_kept = outcome->blocked || subject->GetLastError() == mine;
+    } else {
+        call_here(exec);
     }
-    outcome->raised = !guarded(exec, body);
-    outcome->error_after =
-        subject->GetLastError == NULL ? outcome->error_before : subject->GetLastError();
     outcome->refusals = refusals(subject) - refused;
     outcome->reports = reports(subject, &outcome->report) - reported;
     outcome->filter_runs = exec->filter_runs;
@@ -82,8 +159,16 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     outcome->routine_runs = exec->routine_runs;
     outcome->handler_runs = exec->handler_runs;
     outcome->starved = exec->starved;
+    outcome->routine_odd = exec->routine_odd;
+    outcome->routine_raised = exec->routine_raised;
+    outcome->reentries = exec->reentries;
+    outcome->refusals_known = subject->refusals != NULL;
     if (outcome->raised) {
         outcome->value = 0;
+    }
+    if (step->second) {
+        step->heap->second_count++;
+        exec->shadow.second_count++;
     }
 }
 

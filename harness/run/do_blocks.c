@@ -113,18 +113,156 @@ static bool lock_aside(struct rig_exec *exec, struct rig_heap *heap, bool lock)
     return (lock ? subject->HeapLock(heap->handle) : subject->HeapUnlock(heap->handle)) != 0;
 }
 
+/* The call raised, whether or not a filter continued. */
+static bool rig_step_raised(const struct rig_step *step)
+{
+    return step->outcome.raised ||
+           (step->context == RIG_CONTEXT_CONTINUE && step->outcome.filter_runs > 0);
+}
+
+/* Whether the exception left the heap locked: then unlocking works once more than it should. Asked
+ * only of heaps whose ruling is to say FALSE. */
+static void see_lock(struct rig_exec *exec, struct rig_step *step)
+{
+    const struct rig_heap *heap = step->heap;
+    if ((exec->subject->claims & RIG_CLAIM_RULINGS) == 0 || heap->lock_depth > 0 ||
+        (heap->flags & HEAP_NO_SERIALIZE) != 0 || heap->section != RIG_NO_SECTION || step->second) {
+        return;
+    }
+    step->lock_known = true;
+    step->lock_left = exec->subject->HeapUnlock(heap->handle) != 0;
+}
+
+/* ---- After a failure ---- */
+
+#define OTHERS_MAX 8u
+
+/* Some other blocks of the heap are as they were: at most eight, by the step's number others each
+ * time. */
+static void see_others(struct rig_exec *exec, struct rig_step *step)
+{
+    if (exec->program == NULL) {
+        return;
+    }
+    struct rig_sight *sight = &step->sight;
+    for (unsigned hop = 0; hop < RIG_SLOT_COUNT && sight->others_seen < OTHERS_MAX; hop++) {
+        const struct rig_named *named = &exec->slots[(step->idx * OTHERS_MAX + hop) % RIG_SLOT_COUNT];
+        const struct rig_block *block = &named->block;
+        if (named->live && block != step->block && block->heap == step->heap->idx &&
+            block->size_bytes > 0) {
+            sight->others_seen++;
+            sight->others_spoilt +=
+                rig_pattern_differs((void *)block->address, block->size_bytes, block->size_bytes,
+                                    block->stamp) != RIG_PATTERN_NOWHERE;
+        }
+    }
+}
+
+/* Free and uncommitted elements side by side, with what the heap keeps between them. Blocks that do
+ * not merge count one by one. */
+static void measure(struct rig_step *step, const struct rig_walk *walk)
+{
+    struct rig_room *room = &step->room;
+    const bool merges = (step->heap->flags & 0x80u) == 0;
+    bool behind = false;
+    size_t run_bytes = 0;
+    for (size_t idx = 0; idx < walk->count; idx++) {
+        const struct rig_element *element = &walk->elements[idx];
+        const size_t bytes = element->bytes + element->overhead;
+        if (element->busy || element->region) {
+            run_bytes = 0;
+            behind = step->block != NULL && element->busy &&
+                     element->address == step->block_before.address;
+            continue;
+        }
+        run_bytes = merges ? run_bytes + bytes : bytes;
+        room->run_bytes = run_bytes > room->run_bytes ? run_bytes : room->run_bytes;
+        room->total_bytes += bytes;
+        if (behind && merges) {
+            room->behind_bytes = run_bytes;
+        }
+    }
+    room->known = true;
+}
+
+/* In a heap that cannot grow a walk shows whether it is full. */
+static void see_room(struct rig_exec *exec, struct rig_step *step)
+{
+    if (step->heap->growable || step->expect != RIG_EXPECT_BLOCK || exec->subject->HeapWalk == NULL) {
+        return;
+    }
+    const struct rig_walk *walk = rig_walk_aside(exec, step->heap->handle);
+    if (walk != NULL && walk->ended && !walk->raised) {
+        measure(step, walk);
+    }
+}
+
+static void see_failure(struct rig_exec *exec, struct rig_step *step)
+{
+    see_others(exec, step);
+    see_room(exec, step);
+}
+
+/* What the subject holds; before and after an allocation. */
+static struct rig_holdings holdings(const struct rig_exec *exec, struct rig_step *step)
+{
+    const struct rig_holdings none = {0, 0, 0};
+    step->held_known = exec->subject->holdings != NULL;
+    return step->held_known ? exec->subject->holdings() : none;
+}
+
+/* ---- Aside: a block's user information ---- */
+
+static void query_user(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    struct rig_sight *sight = &step->sight;
+    const uintptr_t address = step->op == RIG_OP_SET_USER_VALUE || step->op == RIG_OP_SET_USER_FLAGS
+                                  ? step->block->address
+                                  : step->outcome.value;
+    sight->user_value_now = (PVOID)(uintptr_t)RIG_POISON;
+    sight->user_flags_now = RIG_POISON;
+    sight->user_said_yes =
+        exec->subject->RtlGetUserInfoHeap(step->heap->handle, 0, (PVOID)address,
+                                          &sight->user_value_now, &sight->user_flags_now) != 0;
+}
+
+static void see_user(struct rig_exec *exec, struct rig_step *step)
+{
+    if (exec->subject->RtlGetUserInfoHeap != NULL) {
+        step->sight.user_known = rig_call_aside(exec, query_user, exec);
+    }
+}
+
+/* Where the contents of a new block may be read: not of one that should not be there, and none that
+ * is out of line: that is judged first. */
+static bool readable(const struct rig_step *step, uintptr_t address)
+{
+    return step->expect == RIG_EXPECT_BLOCK && address % sizeof(void *) == 0;
+}
+
 /* The call, between lock and unlock where the context says so. */
 static void call_in_context(struct rig_exec *exec, struct rig_step *step, void (*body)(void *))
 {
-    const bool locked =
-        step->context == RIG_CONTEXT_LOCKED && lock_aside(exec, step->heap, true);
+    const bool locked = step->context == RIG_CONTEXT_LOCKED && lock_aside(exec, step->heap, true);
     step->expect = rig_shadow_expect(step->heap, step->size_bytes);
     rig_call(exec, step, body);
     if (locked) {
         (void)lock_aside(exec, step->heap, false);
     }
     step->heap->refused_last = step->outcome.refusals > 0;
+    step->heap->refused_ever = step->heap->refused_ever || step->heap->refused_last;
     exec->changes[step->heap->idx]++;
+    if (rig_step_raised(step)) {
+        see_lock(exec, step);
+    }
+}
+
+/* The model, once the step was judged. */
+static void remember(struct rig_step *step)
+{
+    step->heap->raised_last = rig_step_raised(step);
 }
 
 /* What a new block looks like. Nothing of it is touched when it overlaps another. */
@@ -133,10 +271,12 @@ static void see_new(struct rig_exec *exec, struct rig_step *step, uintptr_t addr
     struct rig_sight *sight = &step->sight;
     sight->spoilt_at = RIG_NO_OFFSET;
     sight->dirty_at = RIG_NO_OFFSET;
-    sight->overlaps =
-        rig_shadow_overlap(&exec->shadow, address, step->size_bytes, NULL) != NULL;
-    if (sight->overlaps) {
+    sight->overlaps = rig_shadow_overlap(&exec->shadow, address, step->size_bytes, NULL) != NULL;
+    if (sight->overlaps || !readable(step, address)) {
         return;
+    }
+    if ((step->flags & HEAP_SETTABLE_USER_VALUE) != 0) {
+        see_user(exec, step);
     }
     sight->zero_asked = (step->flags & HEAP_ZERO_MEMORY) != 0;
     if (sight->zero_asked) {
@@ -150,14 +290,19 @@ static void see_new(struct rig_exec *exec, struct rig_step *step, uintptr_t addr
 
 bool rig_do_ALLOC(struct rig_exec *exec, struct rig_step *step)
 {
+    step->held_before = holdings(exec, step);
     call_in_context(exec, step, call_alloc);
+    step->held_after = holdings(exec, step);
     const uintptr_t address = step->outcome.value;
     if (address != 0) {
         see_new(exec, step, address);
+    } else {
+        see_failure(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
     }
+    remember(step);
     if (address != 0) {
         block_made(exec, step->heap, step->name, address, step->size_bytes, step->flags);
     }
@@ -204,18 +349,22 @@ bool rig_do_MULTI_ALLOC(struct rig_exec *exec, struct rig_step *step)
             const uintptr_t apart = before < address ? address - before : before - address;
             step->sight.overlaps = step->sight.overlaps || apart < step->size_bytes || apart == 0;
         }
-        if (step->sight.zero_asked && !step->sight.overlaps &&
+        if (step->sight.zero_asked && !step->sight.overlaps && readable(step, address) &&
             step->sight.dirty_at == RIG_NO_OFFSET) {
             step->sight.dirty_at = rig_pattern_dirty((void *)address, 0, step->size_bytes);
         }
         made++;
     }
+    if (made < step->many_count) {
+        see_failure(exec, step);
+    }
     if (!rig_judge(exec, step)) {
         return false;
     }
+    remember(step);
     for (unsigned idx = 0; idx < made; idx++) {
-        block_made(exec, step->heap, names[idx], (uintptr_t)step->many_after[idx],
-                   step->size_bytes, step->flags);
+        block_made(exec, step->heap, names[idx], (uintptr_t)step->many_after[idx], step->size_bytes,
+                   step->flags);
     }
     return true;
 }
@@ -243,15 +392,16 @@ static void see_again(struct rig_exec *exec, struct rig_step *step, uintptr_t ad
     sight->dirty_at = RIG_NO_OFFSET;
     sight->overlaps =
         rig_shadow_overlap(&exec->shadow, address, step->size_bytes, step->block) != NULL;
-    if (sight->overlaps) {
+    if (sight->overlaps || !readable(step, address)) {
         return;
     }
-    sight->kept_bytes =
-        old->size_bytes < step->size_bytes ? old->size_bytes : step->size_bytes;
+    if (step->block->has_user_value) {
+        see_user(exec, step);
+    }
+    sight->kept_bytes = old->size_bytes < step->size_bytes ? old->size_bytes : step->size_bytes;
     sight->spoilt_at =
         rig_pattern_differs((void *)address, sight->kept_bytes, old->size_bytes, old->stamp);
-    sight->zero_asked =
-        (step->flags & HEAP_ZERO_MEMORY) != 0 && step->size_bytes > old->size_bytes;
+    sight->zero_asked = (step->flags & HEAP_ZERO_MEMORY) != 0 && step->size_bytes > old->size_bytes;
     if (sight->zero_asked) {
         sight->zero_from = old->size_bytes;
         sight->dirty_at = rig_pattern_dirty((void *)address, old->size_bytes, step->size_bytes);
@@ -269,11 +419,11 @@ static void see_untouched(struct rig_exec *exec, struct rig_step *step)
     const struct rig_block *old = &step->block_before;
     sight->kept_bytes = old->size_bytes;
     sight->dirty_at = RIG_NO_OFFSET;
-    sight->spoilt_at = rig_pattern_differs((void *)old->address, old->size_bytes, old->size_bytes,
-                                           old->stamp);
+    sight->spoilt_at =
+        rig_pattern_differs((void *)old->address, old->size_bytes, old->size_bytes, old->stamp);
     if (exec->subject->HeapSize != NULL) {
-        sight->old_size_now = rig_query_size(exec, step, step->heap->handle, old->address,
-                                             &sight->old_size_known);
+        sight->old_size_now =
+            rig_query_size(exec, step, step->heap->handle, old->address, &sight->old_size_known);
     }
 }
 
@@ -288,22 +438,27 @@ static void user_flags_follow(struct rig_block *block, const struct rig_step *st
 
 bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
 {
+    step->held_before = holdings(exec, step);
     call_in_context(exec, step, call_realloc);
+    step->held_after = holdings(exec, step);
     const uintptr_t address = step->outcome.value;
     if (address != 0) {
         see_again(exec, step, address);
     } else {
         see_untouched(exec, step);
+        see_failure(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
     }
+    remember(step);
     if (address != 0) {
         struct rig_block *block = step->block;
         rig_shadow_remove(&exec->shadow, block);
         user_flags_follow(block, step, address != block->address);
         block->address = address;
         block->size_bytes = step->size_bytes;
+        block->resized = true;
         block->stamp = exec->shadow.stamp_next++;
         RIG_CHECK(rig_shadow_add(&exec->shadow, block) == NULL);
         rig_pattern_fill((void *)address, block->size_bytes, block->stamp);
@@ -328,8 +483,8 @@ bool rig_do_FREE(struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_block *old = &step->block_before;
     step->sight.kept_bytes = old->size_bytes;
-    step->sight.spoilt_at = rig_pattern_differs((void *)old->address, old->size_bytes,
-                                                old->size_bytes, old->stamp);
+    step->sight.spoilt_at =
+        rig_pattern_differs((void *)old->address, old->size_bytes, old->size_bytes, old->stamp);
     rig_call(exec, step, call_free);
     if (!rig_judge(exec, step)) {
         return false;
@@ -350,8 +505,8 @@ static void call_multi_free(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    step->outcome.value = exec->subject->RtlMultipleFreeHeap(
-        step->heap->handle, step->flags, step->many_count, step->many_after);
+    step->outcome.value = exec->subject->RtlMultipleFreeHeap(step->heap->handle, step->flags,
+                                                             step->many_count, step->many_after);
 }
 
 /* Live blocks of one heap from the first name on; a NULL in front by the argument's high bit. */
@@ -413,8 +568,9 @@ static void call_validate(void *context)
     const struct rig_subject *subject = exec->subject;
     PVOID block = step->block == NULL ? NULL : (PVOID)step->block->address;
     step->outcome.value =
-        step->win32 ? (uintptr_t)(subject->HeapValidate(step->heap->handle, step->flags, block) != 0)
-                    : (uintptr_t)subject->RtlValidateHeap(step->heap->handle, step->flags, block);
+        step->win32
+            ? (uintptr_t)(subject->HeapValidate(step->heap->handle, step->flags, block) != 0)
+            : (uintptr_t)subject->RtlValidateHeap(step->heap->handle, step->flags, block);
 }
 
 bool rig_do_VALIDATE_BLOCK(struct rig_exec *exec, struct rig_step *step)
@@ -444,8 +600,8 @@ static void see_block(struct rig_exec *exec, struct rig_step *step)
     step->sight.spoilt_at = rig_pattern_differs((void *)block->address, block->size_bytes,
                                                 block->size_bytes, block->stamp);
     if (exec->subject->HeapSize != NULL) {
-        step->sight.size_now = rig_query_size(exec, step, step->heap->handle, block->address,
-                                              &step->sight.size_known);
+        step->sight.size_now =
+            rig_query_size(exec, step, step->heap->handle, block->address, &step->sight.size_known);
     }
 }
 
@@ -453,7 +609,11 @@ bool rig_do_DISOWN(struct rig_exec *exec, struct rig_step *step)
 {
     rig_call(exec, step, call_disown);
     see_block(exec, step);
-    return rig_judge(exec, step);
+    if (!rig_judge(exec, step)) {
+        return false;
+    }
+    step->block->disowned = true;
+    return true;
 }
 
 /* ---- The program's own use of its memory ---- */
@@ -489,6 +649,7 @@ bool rig_do_SET_USER_VALUE(struct rig_exec *exec, struct rig_step *step)
 {
     step->user_value = (PVOID)(uintptr_t)(step->record->value * 0x10001u);
     rig_call(exec, step, call_set_value);
+    see_user(exec, step);
     if (!rig_judge(exec, step)) {
         return false;
     }
@@ -520,9 +681,9 @@ static void call_set_flags(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    step->outcome.value = exec->subject->RtlSetUserFlagsHeap(
-        step->heap->handle, step->flags, (PVOID)step->block->address, step->user_reset,
-        step->user_set);
+    step->outcome.value = exec->subject->RtlSetUserFlagsHeap(step->heap->handle, step->flags,
+                                                             (PVOID)step->block->address,
+                                                             step->user_reset, step->user_set);
 }
 
 /* Two groups of bits: the flags' own three, and now and then one outside them. */
@@ -538,6 +699,7 @@ bool rig_do_SET_USER_FLAGS(struct rig_exec *exec, struct rig_step *step)
         step->user_set |= 1u << (value >> 11);
     }
     rig_call(exec, step, call_set_flags);
+    see_user(exec, step);
     if (!rig_judge(exec, step)) {
         return false;
     }

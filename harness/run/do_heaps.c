@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define RIG_BASE_ALIGN_BYTES 0x10000u
+
 /* ---- Parameters ---- */
 
 /* Members of RTL_HEAP_PARAMETERS that PARAMETER may set, by `arg`. */
@@ -57,17 +59,28 @@ static void reenter(void *context)
     reentry->block = reentry->exec->subject->HeapAlloc(reentry->heap, 0, 16);
 }
 
+/* Whole pages inside the block are asked for, by the block's own base. */
+static bool routine_odd(const void *base, const void *address, size_t bytes)
+{
+    const uintptr_t from = (uintptr_t)address - (uintptr_t)base;
+    return (uintptr_t)base % RIG_BASE_ALIGN_BYTES != 0 || from > RIG_BASE_BYTES || bytes == 0 ||
+           bytes > RIG_BASE_BYTES - from || from % RIG_PAGE_BYTES != 0 ||
+           bytes % RIG_PAGE_BYTES != 0;
+}
+
 static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T bytes)
 {
     struct rig_exec *exec = rig_exec_now;
     const size_t idx = (size_t)((char *)base - exec->bases) / RIG_BASE_BYTES;
-    RIG_CHECK(idx < RIG_HEAP_COUNT);
+    if (idx >= RIG_HEAP_COUNT || routine_odd(base, *address, *bytes)) {
+        exec->routine_odd = true;
+        exec->starved = true;
+        return (NTSTATUS)STATUS_INVALID_PARAMETER;
+    }
     const enum rig_routine_mode mode =
         exec->routines[idx].grants > 0 ? RIG_ROUTINE_GRANT : exec->routines[idx].mode;
     char *from = *address;
     exec->routine_runs++;
-    RIG_CHECK(from >= (char *)base);
-    RIG_CHECK(*bytes <= RIG_BASE_BYTES - (size_t)(from - (char *)base));
     exec->routines[idx].grants -= exec->routines[idx].grants > 0;
     switch (mode) {
     case RIG_ROUTINE_REFUSE_ONCE:
@@ -79,6 +92,7 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
         return (NTSTATUS)STATUS_NO_MEMORY;
     case RIG_ROUTINE_RAISE:
         exec->starved = true;
+        exec->routine_raised = true;
         exec->subject->RaiseException(RIG_ROUTINE_CODE, 0, 0, NULL);
         return (NTSTATUS)STATUS_NO_MEMORY;
     case RIG_ROUTINE_ELSEWHERE:
@@ -97,6 +111,7 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
     case RIG_ROUTINE_REENTER: {
         struct reentry reentry = {exec, exec->shadow.heaps[idx].handle, NULL};
         if (reentry.heap != NULL) {
+            exec->reentries++;
             (void)rig_call_aside(exec, reenter, &reentry);
             RIG_CHECK(reentry.block == NULL || exec->subject->claims < RIG_CLAIM_RULINGS);
         }
@@ -143,15 +158,14 @@ static void call_create(void *context)
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
     const struct rig_subject *subject = exec->subject;
-    HANDLE handle =
-        step->win32
-            ? subject->HeapCreate(step->flags, step->create.commit_bytes,
-                                  step->create.reserve_bytes)
-            : subject->RtlCreateHeap(
-                  step->flags, step->create.base, step->create.reserve_bytes,
-                  step->create.commit_bytes,
-                  step->create.lock ? &exec->sections[step->object_idx].section : NULL,
-                  step->create.has_parameters ? &step->create.parameters : NULL);
+    HANDLE handle = step->win32
+                        ? subject->HeapCreate(step->flags, step->create.commit_bytes,
+                                              step->create.reserve_bytes)
+                        : subject->RtlCreateHeap(
+                              step->flags, step->create.base, step->create.reserve_bytes,
+                              step->create.commit_bytes,
+                              step->create.lock ? &exec->sections[step->object_idx].section : NULL,
+                              step->create.has_parameters ? &step->create.parameters : NULL);
     step->outcome.value = (uintptr_t)handle;
 }
 
@@ -163,6 +177,9 @@ static size_t reserve_of(uint8_t byte)
     return (byte & 0xF0u) == 0xF0u ? SIZE_MAX - bytes : bytes + (byte >> 4) * 0x111u;
 }
 
+/* This one value asks for a CommitRoutine without the memory that it could commit. */
+#define RIG_CREATE_ARG_HOMELESS 0xFAu
+
 /* The caller's memory, lock and parameters, for the Rtl spelling only. */
 static void create_extras(struct rig_exec *exec, struct rig_step *step)
 {
@@ -173,6 +190,11 @@ static void create_extras(struct rig_exec *exec, struct rig_step *step)
         exec->has_parameters && (step->record->flags & RIG_CREATE_PARAMETERS) != 0;
     step->create.parameters = exec->parameters;
     if ((arg & RIG_CREATE_ARG_ROUTINE) != 0 && (arg & RIG_CREATE_ARG_BASE) != 0) {
+        step->create.routine = true;
+        step->create.has_parameters = true;
+        step->create.parameters.CommitRoutine = commit_routine;
+    }
+    if (arg == RIG_CREATE_ARG_HOMELESS) {
         step->create.routine = true;
         step->create.has_parameters = true;
         step->create.parameters.CommitRoutine = commit_routine;
@@ -230,7 +252,20 @@ static void heap_sizes(struct rig_heap *heap, const struct rig_step *step)
         if (most != 0) {
             heap->allocation_max_bytes = most;
         }
+        heap->segment_bytes = step->create.parameters.SegmentReserve;
     }
+}
+
+/* Where the data of a new heap's free block starts. */
+static uintptr_t first_free(const struct rig_walk *walk)
+{
+    for (size_t idx = 0; walk != NULL && idx < walk->count; idx++) {
+        const struct rig_element *element = &walk->elements[idx];
+        if (!element->busy && !element->region && !element->uncommitted) {
+            return element->address;
+        }
+    }
+    return 0;
 }
 
 static void heap_made(struct rig_exec *exec, struct rig_step *step)
@@ -239,8 +274,7 @@ static void heap_made(struct rig_exec *exec, struct rig_step *step)
     const uint8_t idx = heap->idx;
     *heap = (struct rig_heap){
         .live = true,
-        .growable =
-            step->win32 ? step->create.reserve_bytes == 0 : (step->flags & 0x2u) != 0,
+        .growable = step->win32 ? step->create.reserve_bytes == 0 : (step->flags & 0x2u) != 0,
         .has_base = step->create.base != NULL,
         .has_routine = step->create.routine,
         .win32 = step->win32,
@@ -252,9 +286,110 @@ static void heap_made(struct rig_exec *exec, struct rig_step *step)
     };
     heap->front_able = heap->growable && (heap->flags & (HEAP_NO_SERIALIZE | 0x80u)) == 0;
     heap_sizes(heap, step);
+    heap->first_free = first_free(step->walk);
     if (step->create.lock) {
         exec->sections[step->object_idx].users++;
     }
+}
+
+/* ---- Looking at a new heap, and at one that goes ---- */
+
+/* Words that stand at the handle in plain (D33). The heap does not hand them out, so its sanitizer's
+ * poison does not count. */
+__attribute__((no_sanitize("address", "memory", "alignment"))) static ULONG
+plain_word(HANDLE heap, size_t offset)
+{
+    return *(const volatile ULONG *)(const volatile void *)((const char *)heap + offset);
+}
+
+static void see_plain(struct rig_step *step, HANDLE heap)
+{
+    const bool wide = sizeof(void *) == 8;
+    step->create.plain_mark = plain_word(heap, 2 * sizeof(void *));
+    step->create.plain_flags = plain_word(heap, wide ? 0x70 : 0x40);
+    step->create.plain_forced = plain_word(heap, wide ? 0x74 : 0x44);
+    step->create.plain_seen = true;
+}
+
+static void sum_up(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    HEAP_SUMMARY summary = {.cb = sizeof(summary)};
+    HANDLE heap = step->op == RIG_OP_CREATE ? (HANDLE)step->outcome.value : step->heap->handle;
+    step->summed = exec->subject->HeapSummary(heap, 0, &summary) != 0;
+    step->summary[0] = summary.cbAllocated;
+    step->summary[1] = summary.cbCommitted;
+    step->summary[2] = summary.cbReserved;
+    step->summary[3] = summary.cbMaxReserve;
+}
+
+static void see_valid(void *context)
+{
+    struct rig_exec *exec = context;
+    struct rig_step *step = &exec->step;
+    HANDLE heap = (HANDLE)step->outcome.value;
+    step->create.valid = exec->subject->HeapValidate(heap, 0, NULL) != 0;
+    if (step->create.valid && (exec->subject->claims & RIG_CLAIM_RULINGS) != 0) {
+        see_plain(step, heap);
+    }
+}
+
+/* The address was that of one of the 64 heaps before. */
+static bool is_reused(const struct rig_exec *exec, HANDLE heap)
+{
+    for (unsigned idx = 0; idx < RIG_GONE_MAX && idx < exec->gone_count; idx++) {
+        if (exec->gone[idx] == heap &&
+            exec->shadow.heap_ordinal - exec->gone_made[idx] < RIG_GONE_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* All that can be seen of a heap that has just been made. */
+static void see_made(struct rig_exec *exec, struct rig_step *step)
+{
+    step->create.reused = is_reused(exec, (HANDLE)step->outcome.value);
+    if (exec->subject->HeapValidate != NULL) {
+        (void)rig_call_aside(exec, see_valid, exec);
+    }
+    if (!step->create.valid) {
+        return;
+    }
+    if (exec->subject->HeapSummary != NULL) {
+        (void)rig_call_aside(exec, sum_up, exec);
+    }
+    step->walk = rig_walk_aside(exec, (HANDLE)step->outcome.value);
+}
+
+static void heap_forgotten(struct rig_exec *exec, HANDLE handle)
+{
+    const unsigned idx = exec->gone_count++ % RIG_GONE_MAX;
+    exec->gone[idx] = handle;
+    exec->gone_made[idx] = exec->shadow.heap_ordinal;
+}
+
+struct touching {
+    const char *base;
+    size_t bytes;
+};
+
+static void touch(void *context)
+{
+    const struct touching *touching = context;
+    for (size_t at = 0; at < touching->bytes; at += RIG_PAGE_BYTES) {
+        const volatile char *byte = touching->base + at;
+        (void)*byte;
+    }
+}
+
+/* Whether the caller's memory is still his. Of what a routine commits, the first page is sure. */
+static bool see_base(struct rig_exec *exec, const struct rig_heap *heap)
+{
+    struct touching touching = {exec->bases + (size_t)heap->idx * RIG_BASE_BYTES,
+                                heap->has_routine ? RIG_PAGE_BYTES : RIG_BASE_BYTES};
+    return rig_call_aside(exec, touch, &touching);
 }
 
 static struct rig_holdings holdings(const struct rig_exec *exec)
@@ -281,10 +416,18 @@ bool rig_do_CREATE(struct rig_exec *exec, struct rig_step *step)
             step->create.former[count++] = exec->shadow.heaps[idx].handle;
         }
     }
+    step->gone_count = exec->gone_count;
+    if (exec->gone_count > 0) {
+        step->create.gone_last = exec->gone[(exec->gone_count - 1) % RIG_GONE_MAX];
+    }
+    step->held_known = exec->subject->holdings != NULL;
     step->create.held_before = holdings(exec);
     rig_call(exec, step, call_create);
     step->create.held_after = holdings(exec);
     parameters_forget(exec);
+    if (step->outcome.value != 0) {
+        see_made(exec, step);
+    }
     if (!rig_judge(exec, step)) {
         return false;
     }
@@ -305,9 +448,8 @@ static void call_destroy(void *context)
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
     const struct rig_subject *subject = exec->subject;
-    step->outcome.value = step->win32
-                              ? (uintptr_t)(subject->HeapDestroy(step->heap->handle) != 0)
-                              : (uintptr_t)subject->RtlDestroyHeap(step->heap->handle);
+    step->outcome.value = step->win32 ? (uintptr_t)(subject->HeapDestroy(step->heap->handle) != 0)
+                                      : (uintptr_t)subject->RtlDestroyHeap(step->heap->handle);
 }
 
 static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
@@ -339,14 +481,20 @@ static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
 
 bool rig_do_DESTROY(struct rig_exec *exec, struct rig_step *step)
 {
+    step->held_known = exec->subject->holdings != NULL;
+    if (exec->subject->HeapSummary != NULL) {
+        (void)rig_call_aside(exec, sum_up, exec);
+    }
     step->held_before = holdings(exec);
     rig_call(exec, step, call_destroy);
     step->held_after = holdings(exec);
+    step->base_kept = step->heap->has_base && see_base(exec, step->heap);
     if (!rig_judge(exec, step)) {
         return false;
     }
     /* One spelling says TRUE, the other NULL. */
     if (!step->outcome.raised && (step->outcome.value != 0) == step->win32) {
+        heap_forgotten(exec, step->heap->handle);
         heap_gone(exec, step->heap);
     }
     return true;
@@ -363,9 +511,18 @@ static void call_lock(void *context)
                                       : (uintptr_t)subject->RtlLockHeap(step->heap->handle);
 }
 
+/* How often the critical section that is the heap's lock is owned. */
+static LONG section_count(const struct rig_exec *exec, struct rig_step *step)
+{
+    step->section_seen = step->heap->section != RIG_NO_SECTION;
+    return step->section_seen ? exec->sections[step->heap->section].section.RecursionCount : 0;
+}
+
 bool rig_do_LOCK(struct rig_exec *exec, struct rig_step *step)
 {
+    step->section_before = section_count(exec, step);
     rig_call(exec, step, call_lock);
+    step->section_after = section_count(exec, step);
     if (!rig_judge(exec, step)) {
         return false;
     }
@@ -384,7 +541,9 @@ static void call_unlock(void *context)
 
 bool rig_do_UNLOCK(struct rig_exec *exec, struct rig_step *step)
 {
+    step->section_before = section_count(exec, step);
     rig_call(exec, step, call_unlock);
+    step->section_after = section_count(exec, step);
     if (!rig_judge(exec, step)) {
         return false;
     }

@@ -137,11 +137,52 @@ static struct rig_walk *walk_begin(struct rig_exec *exec)
     return walk;
 }
 
+struct rig_walk *rig_walk_aside(struct rig_exec *exec, HANDLE heap)
+{
+    const bool win32 = exec->subject->RtlWalkHeap == NULL;
+    if (win32 && exec->subject->HeapWalk == NULL) {
+        return NULL;
+    }
+    struct rig_walk *walk = walk_begin(exec);
+    struct walking walking = {exec, walk, heap, win32};
+    walk->raised = !rig_call_aside(exec, walk_whole, &walking);
+    return walk;
+}
+
+/* One number for all that both spellings show. */
+static uint64_t walk_sum(const struct rig_walk *walk)
+{
+    uint64_t sum = walk->count + 1;
+    for (size_t idx = 0; idx < walk->count; idx++) {
+        const struct rig_element *element = &walk->elements[idx];
+        const uint64_t parts[] = {
+            element->address,
+            element->bytes,
+            element->overhead | element->region_idx << 8 | (element->busy ? 1u << 16 : 0) |
+                (element->region ? 1u << 17 : 0) | (element->uncommitted ? 1u << 18 : 0),
+            element->committed_bytes + element->first_block,
+            element->uncommitted_bytes + element->last_block,
+        };
+        for (size_t part = 0; part < sizeof(parts) / sizeof(parts[0]); part++) {
+            sum = (sum ^ parts[part]) * 0x9E3779B97F4A7C15u;
+            sum ^= sum >> 29;
+        }
+    }
+    return sum;
+}
+
+/* In a look at everything the Rtl walk comes right before the Win32 one: they show the same. */
 bool rig_do_WALK(struct rig_exec *exec, struct rig_step *step)
 {
     step->walk = walk_begin(exec);
     rig_call(exec, step, call_walk);
     step->walk->raised = step->outcome.raised;
+    if (step->phase != RIG_PHASE_PROGRAM && !step->walk->cut) {
+        const uint64_t sum = walk_sum(step->walk);
+        step->twin_known = step->win32 && exec->walk_sum != 0;
+        step->twin_same = sum == exec->walk_sum;
+        exec->walk_sum = step->win32 ? 0 : sum;
+    }
     return rig_judge(exec, step);
 }
 
@@ -155,8 +196,19 @@ static void call_walk_step(void *context)
         step->outcome.value = subject->HeapWalk(step->heap->handle, &cursor->entry) != 0;
         element_of(&step->element, &cursor->entry);
     } else {
-        step->outcome.value = (uint32_t)subject->RtlWalkHeap(step->heap->handle, &cursor->rtl_entry);
+        step->outcome.value =
+            (uint32_t)subject->RtlWalkHeap(step->heap->handle, &cursor->rtl_entry);
         rtl_element_of(&step->element, &cursor->rtl_entry);
+    }
+}
+
+/* The other walks in the same heap know that this one went on. */
+static void mix(struct rig_exec *exec, unsigned cursor_idx)
+{
+    for (unsigned idx = 0; idx < RIG_CURSOR_COUNT; idx++) {
+        exec->cursors[idx].mixed =
+            exec->cursors[idx].mixed ||
+            (idx != cursor_idx && exec->cursors[idx].heap == exec->cursors[cursor_idx].heap);
     }
 }
 
@@ -175,9 +227,15 @@ bool rig_do_WALK_STEP(struct rig_exec *exec, struct rig_step *step)
         step->walk_first = true;
     }
     step->walk_stale = cursor->changes != exec->changes[cursor->heap];
+    const struct rig_cursor before = *cursor;
     rig_call(exec, step, call_walk_step);
     const bool ok = (step->outcome.value != 0) == step->win32 && !step->outcome.raised;
+    step->walk_untouched = memcmp(&before, cursor, sizeof(before)) == 0;
     cursor->live = ok && !step->walk_stale;
+    cursor->busy_count += ok && step->element.busy;
+    step->walk_busy = cursor->busy_count;
+    step->walk_mixed = cursor->mixed;
+    mix(exec, step->object_idx);
     return rig_judge(exec, step);
 }
 
@@ -197,11 +255,7 @@ bool rig_do_COMPACT(struct rig_exec *exec, struct rig_step *step)
     rig_call(exec, step, call_compact);
     exec->changes[step->heap->idx]++;
     /* What was promised is compared with what a walk shows. */
-    if (exec->subject->HeapWalk != NULL) {
-        struct walking walking = {exec, walk_begin(exec), step->heap->handle, true};
-        step->walk = &exec->walk;
-        step->walk->raised = !rig_call_aside(exec, walk_whole, &walking);
-    }
+    step->walk = rig_walk_aside(exec, step->heap->handle);
     return rig_judge(exec, step);
 }
 
@@ -209,13 +263,41 @@ static void call_zero(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    step->outcome.value =
-        (uint32_t)exec->subject->RtlZeroHeap(step->heap->handle, step->flags);
+    step->outcome.value = (uint32_t)exec->subject->RtlZeroHeap(step->heap->handle, step->flags);
+}
+
+#define ZERO_LOOK_BYTES 0x4000u /* of each free block */
+
+/* Free memory is the heap's own: its sanitizer's poison does not count. */
+__attribute__((no_sanitize("address", "memory"))) static bool dirty(const struct rig_element *free)
+{
+    const volatile unsigned char *bytes = (const volatile unsigned char *)free->address;
+    for (size_t at = 0; at < free->bytes && at < ZERO_LOOK_BYTES; at++) {
+        if (bytes[at] != 0) {
+            return true;
+        }
+    }
+    return free->bytes > 0 && bytes[free->bytes - 1] != 0;
+}
+
+static bool free_dirty(struct rig_exec *exec, HANDLE heap)
+{
+    const struct rig_walk *walk = rig_walk_aside(exec, heap);
+    for (size_t idx = 0; walk != NULL && walk->ended && idx < walk->count; idx++) {
+        const struct rig_element *element = &walk->elements[idx];
+        if (!element->busy && !element->region && !element->uncommitted && dirty(element)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool rig_do_ZERO(struct rig_exec *exec, struct rig_step *step)
 {
+    const bool core = (exec->subject->claims & RIG_CLAIM_RULINGS) != 0;
+    step->dirty_before = core && free_dirty(exec, step->heap->handle);
     rig_call(exec, step, call_zero);
+    step->dirty_after = core && free_dirty(exec, step->heap->handle);
     exec->changes[step->heap->idx]++;
     return rig_judge(exec, step);
 }
@@ -256,13 +338,14 @@ static void call_query(void *context)
     ULONG value[2] = {RIG_POISON, RIG_POISON};
     SIZE_T length = RIG_POISON;
     SIZE_T *length_at = step->length_null ? NULL : &length;
+    PVOID place = step->info_null ? NULL : value;
     const HEAP_INFORMATION_CLASS class = (HEAP_INFORMATION_CLASS)step->info_class;
     if (step->win32) {
         step->outcome.value =
-            subject->HeapQueryInformation(handle, class, value, step->info_bytes, length_at) != 0;
+            subject->HeapQueryInformation(handle, class, place, step->info_bytes, length_at) != 0;
     } else {
         step->outcome.value = (uint32_t)subject->RtlQueryHeapInformation(
-            handle, class, value, step->info_bytes, length_at);
+            handle, class, place, step->info_bytes, length_at);
     }
     step->info_value = value[0];
     step->info_length = length;
@@ -278,6 +361,7 @@ bool rig_do_QUERY(struct rig_exec *exec, struct rig_step *step)
     step->length_null = (arg & 8u) != 0;
     step->info_class = (arg & 0xF0u) == 0xF0u ? 1u + (arg & 7u) : 0u;
     step->handle_null = (arg & 0xF0u) == 0xE0u;
+    step->info_null = (arg & 0xF0u) == 0xD0u && (exec->subject->claims & RIG_CLAIM_RULINGS) != 0;
     rig_call(exec, step, call_query);
     if (!rig_judge(exec, step)) {
         return false;
@@ -307,7 +391,8 @@ static void call_set(void *context)
     }
 }
 
-/* The front end, termination, optimizing; as documented mostly, odd lengths and values by `value`. */
+/* The front end, termination, optimizing; as documented mostly, odd lengths and values by `value`.
+ */
 bool rig_do_SET(struct rig_exec *exec, struct rig_step *step)
 {
     static const uint8_t classes[16] = {0, 0, 0, 0, 0, 0, 0, 3, 3, 3, 3, 3, 1, 1, 2, 4};
@@ -327,7 +412,15 @@ bool rig_do_SET(struct rig_exec *exec, struct rig_step *step)
     if ((value & 0x3800u) == 0x3800u && step->info_class == 3) {
         step->info_value = 2;
     }
+    if ((value & 0xC700u) == 0xC000u && (exec->subject->claims & RIG_CLAIM_RULINGS) != 0) {
+        step->info_null = !step->info_null; /* of class 1 as well: there it must be NULL */
+    }
+    /* Without a handle it means every heap, and the first thread lets go of one only. */
+    step->second = step->second && !step->handle_null;
+    step->held_known = exec->subject->holdings != NULL;
+    step->held_before = step->held_known ? exec->subject->holdings() : step->held_before;
     rig_call(exec, step, call_set);
+    step->held_after = step->held_known ? exec->subject->holdings() : step->held_after;
     for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
         exec->changes[idx]++;
     }
@@ -337,6 +430,7 @@ bool rig_do_SET(struct rig_exec *exec, struct rig_step *step)
     const bool ok = (step->outcome.value != 0) == step->win32 && !step->outcome.raised;
     if (ok && step->info_class == 0) {
         step->heap->front_on = true;
+        step->heap->front_set = true;
     }
     if (ok && step->info_class == 1) {
         exec->shadow.terminates = true;

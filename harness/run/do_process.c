@@ -40,6 +40,7 @@ static void call_list(void *context)
 bool rig_do_PROCESS_HEAPS(struct rig_exec *exec, struct rig_step *step)
 {
     (void)rig_process_heap(exec);
+    step->gone_count = exec->gone_count;
     step->list_room = step->record->arg % (RIG_LIST_MAX + 1u);
     for (unsigned idx = 0; idx < RIG_LIST_MAX; idx++) {
         step->list[idx] = (HANDLE)(uintptr_t)RIG_POISON;

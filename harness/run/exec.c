@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The loop: a record becomes a step, its operation makes the call, rules judge, the model follows. */
+ * The loop: a record becomes a step, its operation makes the call, rules judge, the model follows.
+ */
 #include "exec_internal.h"
 
 #include <stdlib.h>
@@ -35,6 +36,12 @@ static bool has_call(const struct rig_subject *subject, const char *name)
     return false;
 }
 
+/* An operation that has the other spelling only is made in that one; one without calls in any. */
+static bool offers_call(const struct rig_subject *subject, const char *name, const char *other)
+{
+    return name != NULL ? has_call(subject, name) : other == NULL;
+}
+
 struct rig_exec *rig_exec_create(const struct rig_options *options)
 {
     struct rig_exec *exec = calloc(1, sizeof(*exec));
@@ -48,8 +55,8 @@ struct rig_exec *rig_exec_create(const struct rig_options *options)
     exec->bases = rig_memory_reserve((size_t)RIG_HEAP_COUNT * RIG_BASE_BYTES);
     for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
         const struct rig_op_info *info = rig_op_info(op);
-        exec->offered[op][0] = info->rtl == NULL || has_call(exec->subject, info->rtl);
-        exec->offered[op][1] = info->win32 == NULL || has_call(exec->subject, info->win32);
+        exec->offered[op][0] = offers_call(exec->subject, info->rtl, info->win32);
+        exec->offered[op][1] = offers_call(exec->subject, info->win32, info->rtl);
     }
     return exec;
 }
@@ -165,6 +172,8 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     memset(exec->sections, 0, sizeof(exec->sections));
     memset(exec->handlers, 0, sizeof(exec->handlers));
     memset(exec->changes, 0, sizeof(exec->changes));
+    memset(exec->freed, 0, sizeof(exec->freed));
+    exec->gone_count = 0;
     memset(&exec->verdict, 0, sizeof(exec->verdict));
     memset(&exec->step, 0, sizeof(exec->step));
     memset(&exec->parameters, 0, sizeof(exec->parameters));
@@ -203,6 +212,10 @@ static void step_begin(struct rig_exec *exec, const struct rig_record *record, u
     step->nothing = !offered[step->win32];
     step->call = rig_step_call(step->op, step->win32);
     step->context = (enum rig_context)record->context;
+    if (step->context != RIG_CONTEXT_LOCKED && exec->subject->guard_filter == NULL) {
+        step->context = RIG_CONTEXT_PLAIN;
+    }
+    step->second = record->thread == RIG_THREAD_SECOND;
     step->record = record;
     step->sight.spoilt_at = RIG_NO_OFFSET;
     step->sight.dirty_at = RIG_NO_OFFSET;

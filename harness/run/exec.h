@@ -25,14 +25,14 @@ struct rig_options {
 
 /* How a run ended. */
 struct rig_verdict {
-    bool found;              /* a clause did not hold: the run stopped there */
-    enum rig_clause clause;  /* the first one */
+    bool found;             /* a clause did not hold: the run stopped there */
+    enum rig_clause clause; /* the first one */
     enum rig_rule rule;
-    uint32_t step_idx;       /* record, or number of records for the end */
+    uint32_t step_idx; /* record, or number of records for the end */
     enum rig_op op;
-    uint64_t call_count;     /* calls of the subject */
-    uint32_t step_count;     /* operations made */
-    uint32_t nothing_count;  /* records that did nothing */
+    uint64_t call_count;    /* calls of the subject */
+    uint32_t step_count;    /* operations made */
+    uint32_t nothing_count; /* records that did nothing */
 };
 
 /* One executor. NULL when the system has no memory. Units: none. */

@@ -52,9 +52,13 @@ struct rig_cursor {
     bool win32;
     uint8_t heap;
     uint64_t changes; /* of the heap when the last step was made */
+    size_t busy_count; /* busy elements found */
+    bool mixed;        /* another cursor went on in the same heap */
     PROCESS_HEAP_ENTRY entry;
     RTL_HEAP_WALK_ENTRY rtl_entry;
 };
+
+#define RIG_GONE_MAX 64u /* destroyed heaps whose addresses are not given out again */
 
 struct rig_section {
     bool live;
@@ -73,7 +77,7 @@ struct rig_exec {
     bool offered[RIG_OP_COUNT][2]; /* the subject has the Rtl, the Win32 spelling */
 
     struct rig_named slots[RIG_SLOT_COUNT];
-    struct rig_named *stream; /* by name */
+    struct rig_named *stream;          /* by name */
     size_t hole_bytes[RIG_SLOT_COUNT]; /* size of the block last freed under the name */
     size_t last_bytes;
 
@@ -90,14 +94,24 @@ struct rig_exec {
     PVOID handlers[RIG_HANDLER_COUNT];
     char *bases; /* RIG_HEAP_COUNT pieces of RIG_BASE_BYTES */
     struct rig_walk walk;
+    uint64_t walk_sum;                /* of the last whole walk, see rig_do_WALK */
+    HANDLE gone[RIG_GONE_MAX];        /* handles of destroyed heaps, a ring */
+    uint64_t gone_made[RIG_GONE_MAX]; /* and how many heaps had been made by then */
+    unsigned gone_count;
+    uintptr_t freed[RIG_HEAP_COUNT]; /* END: the block freed last, or 0 */
+    uintptr_t idle;                  /* CHECK: an element of the heap that is not busy, or 0 */
     struct rig_step step;
 
     /* The call in progress, for filters, routines and handlers. */
+    void (*body)(void *exec);
     unsigned filter_runs;
     bool filter_used_heap;
     unsigned routine_runs;
     unsigned handler_runs;
     bool starved;
+    bool routine_odd;
+    bool routine_raised;
+    unsigned reentries;
 };
 
 /* The executor whose call is in progress: routines and handlers have no context argument. */
@@ -112,6 +126,18 @@ const char *rig_step_call(enum rig_op op, bool win32);
 void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *exec));
 /* A call that is no operation of its own: a query beside one. FALSE when it raised. */
 bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *context);
+
+/* hand.c: the second thread. Runs body(exec) there and waits until it is done. When it waits for a
+ * lock meanwhile, let_go(exec) is called once in this thread and take_again(exec) when the body is
+ * done. Returns whether it waited. */
+bool rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
+                  void (*let_go)(struct rig_exec *exec), void (*take_again)(struct rig_exec *exec));
+
+/* Called in a thread that is about to wait for a lock. */
+void rig_hand_waits(void);
+
+/* do_look.c: walk a heap aside, in the Rtl spelling where there is one; NULL when there is neither. */
+struct rig_walk *rig_walk_aside(struct rig_exec *exec, HANDLE heap);
 
 /* Judge the step, tell the watcher. False when a clause does not hold; does not return then when
  * findings abort. */

@@ -41,44 +41,74 @@ static void validate_each(void *context)
          block = rig_shadow_next(block)) {
         if (block->heap == step->heap->idx) {
             step->blocks_seen++;
-            step->blocks_valid +=
-                subject->RtlValidateHeap(handle, 0, (PVOID)block->address) != 0;
+            step->blocks_valid += subject->RtlValidateHeap(handle, 0, (PVOID)block->address) != 0;
             exec->verdict.call_count++;
         }
     }
+    if (exec->freed[step->heap->idx] != 0) {
+        PVOID freed = (PVOID)exec->freed[step->heap->idx];
+        step->freed_seen = true;
+        step->freed_valid = subject->HeapValidate(handle, 0, freed) != 0;
+    }
+    if (exec->idle != 0) {
+        step->idle_seen = true;
+        step->idle_valid = subject->HeapValidate(handle, 0, (PVOID)exec->idle) != 0;
+    }
+}
+
+/* Some element of the walk made last that is not busy, or 0. */
+static uintptr_t idle_of(const struct rig_walk *walk)
+{
+    for (size_t idx = 0; walk->ended && idx < walk->count; idx++) {
+        if (!walk->elements[idx].busy && !walk->elements[idx].region) {
+            return walk->elements[idx].address;
+        }
+    }
+    return 0;
 }
 
 static void contents_each(struct rig_exec *exec, struct rig_step *step)
 {
     for (struct rig_block *block = rig_shadow_first(&exec->shadow); block != NULL;
          block = rig_shadow_next(block)) {
-        if (block->heap == step->heap->idx &&
-            rig_pattern_differs((void *)block->address, block->size_bytes, block->size_bytes,
-                                block->stamp) != RIG_PATTERN_NOWHERE) {
-            step->spoilt_count++;
+        if (block->heap != step->heap->idx || block->size_bytes == 0) {
+            continue;
         }
+        step->contents_seen++;
+        step->spoilt_count += rig_pattern_differs((void *)block->address, block->size_bytes,
+                                                  block->size_bytes,
+                                                  block->stamp) != RIG_PATTERN_NOWHERE;
     }
 }
 
-static bool check_heap(struct rig_exec *exec, enum rig_phase phase, struct rig_heap *heap)
+static bool check_validity(struct rig_exec *exec, enum rig_phase phase, struct rig_heap *heap)
 {
     const struct rig_subject *subject = exec->subject;
     struct rig_step *step = step_of_rig(exec, phase, RIG_OP_CHECK, heap, true);
-    contents_each(exec, step);
     if (subject->HeapValidate != NULL && subject->RtlValidateHeap != NULL) {
         rig_call(exec, step, validate_each);
     } else {
         step->nothing = true; /* contents alone are judged */
     }
-    if (!rig_judge(exec, step)) {
-        return false;
-    }
+    contents_each(exec, step);
+    return rig_judge(exec, step);
+}
+
+static bool check_heap(struct rig_exec *exec, enum rig_phase phase, struct rig_heap *heap)
+{
+    const struct rig_subject *subject = exec->subject;
+    exec->idle = 0;
     if (subject->RtlWalkHeap != NULL &&
         !rig_do_WALK(exec, step_of_rig(exec, phase, RIG_OP_WALK, heap, false))) {
         return false;
     }
-    if (subject->HeapWalk != NULL &&
-        !rig_do_WALK(exec, step_of_rig(exec, phase, RIG_OP_WALK, heap, true))) {
+    if (subject->HeapWalk != NULL) {
+        if (!rig_do_WALK(exec, step_of_rig(exec, phase, RIG_OP_WALK, heap, true))) {
+            return false;
+        }
+        exec->idle = idle_of(&exec->walk);
+    }
+    if (!check_validity(exec, phase, heap)) {
         return false;
     }
     return subject->HeapSummary == NULL ||
@@ -130,9 +160,11 @@ static bool free_all(struct rig_exec *exec)
         step->block = block;
         step->block_before = *block;
         step->name = block->name;
+        const uintptr_t freed = block->address;
         if (!rig_do_FREE(exec, step)) {
             return false;
         }
+        exec->freed[heap->idx] = freed;
         block = next;
         win32 = !win32;
     }
@@ -147,6 +179,8 @@ static void span_call(void *context)
     const struct rig_subject *subject = exec->subject;
     HANDLE handle = step->heap->handle;
     step->span_asked = subject->HeapCompact(handle, 0);
+    step->span_told = step->span_asked;
+    step->walk = rig_walk_aside(exec, handle);
     if (step->span_asked > step->heap->threshold_bytes) {
         step->span_asked = step->heap->threshold_bytes;
     }

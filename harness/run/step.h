@@ -7,11 +7,12 @@
 
 #include "../model/shadow.h"
 #include "../program/program.h"
+#include "../program/size.h"
 
 #include <heaprig/subject.h>
 
-#define RIG_MANY_MAX 16u   /* blocks of one multiple call */
-#define RIG_LIST_MAX 10u   /* room of a listing: more than there can be heaps */
+#define RIG_MANY_MAX 16u       /* blocks of one multiple call */
+#define RIG_LIST_MAX 10u       /* room of a listing: more than there can be heaps */
 #define RIG_POISON 0x5A5A5A5Au /* what out parameters hold before a call */
 #define RIG_NO_OFFSET SIZE_MAX
 
@@ -31,26 +32,46 @@ struct rig_outcome {
     DWORD error_after;
     uint64_t refusals; /* page calls refused during the call */
     bool starved;      /* a CommitRoutine failed or lied during the call, or raised */
+    bool refusals_known; /* the subject tells of refusals; else a shortage is believed */
+    bool routine_raised; /* a CommitRoutine raised: the exception is its own */
+    unsigned reentries;  /* a CommitRoutine asked its own heap for memory so often */
+    bool routine_odd;  /* a CommitRoutine was asked for what is not pages of its block */
     uint64_t reports;
     struct rig_report report; /* the last of them */
     unsigned filter_runs;     /* the rig's filter was asked so often */
     bool filter_used_heap;    /* and in it the heap allocated and freed as it should */
     unsigned routine_runs;    /* a CommitRoutine was asked so often */
     unsigned handler_runs;    /* vectored handlers were asked so often */
+    bool blocked;             /* made by the second thread, it waited until the first let go */
+    bool other_error_kept; /* made by the second thread: the first one's last error is as it was */
 };
 
 /* What the rig saw of a block around the call. */
 struct rig_sight {
-    size_t kept_bytes;    /* so much of the old contents had to survive */
-    size_t spoilt_at;     /* first byte of it that did not, or RIG_NO_OFFSET */
-    size_t zero_from;     /* bytes [zero_from, size) had to be zero */
-    size_t dirty_at;      /* first byte that is not, or RIG_NO_OFFSET */
+    size_t kept_bytes; /* so much of the old contents had to survive */
+    size_t spoilt_at;  /* first byte of it that did not, or RIG_NO_OFFSET */
+    size_t zero_from;  /* bytes [zero_from, size) had to be zero */
+    size_t dirty_at;   /* first byte that is not, or RIG_NO_OFFSET */
     bool zero_asked;
-    bool overlaps;        /* the block shares bytes with another live block */
-    bool size_known;      /* size_now holds what the size query said right after */
+    bool overlaps;   /* the block shares bytes with another live block */
+    bool size_known; /* size_now holds what the size query said right after */
     size_t size_now;
-    bool old_size_known;  /* after a failed reallocation: size of the untouched block */
+    bool old_size_known; /* after a failed reallocation: size of the untouched block */
     size_t old_size_now;
+    bool user_known;    /* the block's user information was asked for right after */
+    bool user_said_yes; /* and that call said TRUE */
+    PVOID user_value_now;
+    ULONG user_flags_now;
+    size_t others_seen; /* after a failure: other blocks of the heap looked at, not empty ones */
+    size_t others_spoilt;
+};
+
+/* After a failure in a heap that cannot grow: what a walk shows to be free or uncommitted. */
+struct rig_room {
+    bool known;
+    size_t run_bytes;    /* the most in one piece that a block could be cut from */
+    size_t behind_bytes; /* right behind the block that was to be resized */
+    size_t total_bytes;
 };
 
 /* One element of a walk, in one form for both spellings. */
@@ -74,11 +95,11 @@ struct rig_walk {
     struct rig_element *elements;
     size_t count;
     size_t count_max;
-    bool cut;             /* more elements than count_max: not judged further */
-    bool ended;           /* by the documented end */
-    bool end_untouched;   /* the entry was the same before and after the ending call */
-    uint32_t end_status;  /* RtlWalkHeap's last status */
-    DWORD end_error;      /* last error after HeapWalk's last call */
+    bool cut;            /* more elements than count_max: not judged further */
+    bool ended;          /* by the documented end */
+    bool end_untouched;  /* the entry was the same before and after the ending call */
+    uint32_t end_status; /* RtlWalkHeap's last status */
+    DWORD end_error;     /* last error after HeapWalk's last call */
     bool raised;
 };
 
@@ -92,6 +113,7 @@ struct rig_step {
     bool nothing; /* no object was in the state needed: nothing was called, nothing is judged */
     bool named;   /* the record's own name fitted; else the next that did */
     enum rig_context context;
+    bool second;                     /* made by the second thread */
     const struct rig_record *record; /* NULL in a trace */
 
     /* On what; the model's state before the call. */
@@ -107,7 +129,8 @@ struct rig_step {
     struct rig_outcome outcome;
     struct rig_sight sight;
 
-    /* CREATE: as passed. PARAMETER fields that were set have their bit, by order in the structure. */
+    /* CREATE: as passed. PARAMETER fields that were set have their bit, by order in the structure.
+     */
     struct {
         size_t reserve_bytes; /* HeapCreate: the maximum */
         size_t commit_bytes;  /* HeapCreate: the initial size */
@@ -121,11 +144,30 @@ struct rig_step {
         HANDLE former[RIG_LIST_MAX]; /* handles of live heaps before */
         struct rig_holdings held_before;
         struct rig_holdings held_after;
+        HANDLE gone_last;   /* the heap destroyed last, or NULL */
+        bool reused;        /* the address is that of a heap destroyed fewer than 64 heaps ago */
+        bool valid;         /* the new heap validates */
+        bool plain_seen;    /* the three words below were read */
+        ULONG plain_mark;   /* what stands at the handle in plain */
+        ULONG plain_flags;
+        ULONG plain_forced;
     } create;
 
-    /* DESTROY. */
+    /* CREATE, DESTROY, SET: from here on steps begin with zeros. */
     struct rig_holdings held_before;
     struct rig_holdings held_after;
+    bool held_known; /* the subject tells what it holds */
+    bool summed;     /* summary holds what HeapSummary said: of the new heap, or before destroying */
+    bool base_kept;  /* DESTROY: the caller's memory is still there */
+
+    /* LOCK, UNLOCK: how often the critical section that is the heap's lock is owned. */
+    bool section_seen;
+    LONG section_before;
+    LONG section_after;
+
+    /* ZERO: a byte of the free blocks' data is not zero, before and after. */
+    bool dirty_before;
+    bool dirty_after;
 
     /* MULTI_*: the array before and after, and how many of it. */
     ULONG many_count;
@@ -144,24 +186,30 @@ struct rig_step {
     struct rig_element element; /* WALK_STEP: the one found */
     bool walk_first;            /* WALK_STEP: it began the walk */
     bool walk_stale;            /* WALK_STEP: the heap changed since the last step */
+    bool walk_mixed;            /* WALK_STEP: another walk of the heap went on meanwhile */
+    size_t walk_busy;           /* WALK_STEP: busy elements found so far */
+    bool walk_untouched;        /* WALK_STEP: the entry is as it was */
+    bool twin_known;            /* WALK: the other spelling walked right before */
+    bool twin_same;             /* and showed the same */
 
     /* SUMMARY, QUERY, SET: what was passed and what came back, poisoned before the call. */
     unsigned info_class;
-    size_t info_bytes;       /* length passed */
-    bool info_null;          /* no buffer passed */
-    bool length_null;        /* no ReturnLength passed */
-    bool handle_null;        /* the NULL handle was passed */
-    ULONG info_value;        /* class 0: the value, in or out; class 3: Version */
-    SIZE_T info_length;      /* *ReturnLength afterwards, RIG_POISON when untouched */
-    bool info_untouched;     /* the buffer holds what it held */
-    DWORD summary_cb;        /* cb as passed */
-    size_t summary[4];       /* allocated, committed, reserved, most that can be reserved */
+    size_t info_bytes;   /* length passed */
+    bool info_null;      /* no buffer passed */
+    bool length_null;    /* no ReturnLength passed */
+    bool handle_null;    /* the NULL handle was passed */
+    ULONG info_value;    /* class 0: the value, in or out; class 3: Version */
+    SIZE_T info_length;  /* *ReturnLength afterwards, RIG_POISON when untouched */
+    bool info_untouched; /* the buffer holds what it held */
+    DWORD summary_cb;    /* cb as passed */
+    size_t summary[4];   /* allocated, committed, reserved, most that can be reserved */
 
     /* PROCESS_HEAPS, ENUM_HEAPS. */
+    unsigned gone_count; /* heaps destroyed so far */
     ULONG list_room;
     HANDLE list[RIG_LIST_MAX];
-    ULONG list_stop;         /* ENUM_HEAPS: the routine fails at this call, 0: never */
-    uint32_t list_status;    /* with this status */
+    ULONG list_stop;      /* ENUM_HEAPS: the routine fails at this call, 0: never */
+    uint32_t list_status; /* with this status */
     ULONG list_calls;
     bool list_parameter_kept; /* the routine was given the parameter each time */
 
@@ -176,13 +224,24 @@ struct rig_step {
     unsigned object_idx;
     unsigned section_depth; /* of this thread before the call */
 
+    /* Allocating operations. */
+    struct rig_room room;
+    bool lock_known; /* after an exception the heap's lock was tried */
+    bool lock_left;  /* and this thread still held it */
+
     /* CHECK of one heap and END. */
-    bool valid;           /* whole-heap validation said so */
-    size_t blocks_valid;  /* of blocks_seen blocks validated one by one */
+    bool valid;          /* whole-heap validation said so */
+    size_t blocks_valid; /* of blocks_seen blocks validated one by one */
     size_t blocks_seen;
-    size_t spoilt_count;  /* blocks whose contents are not what they must be */
-    size_t span_asked;    /* END: what HeapCompact promised, asked for at once */
+    size_t spoilt_count; /* blocks whose contents are not what they must be */
+    bool idle_seen;      /* CHECK: an element that is not busy was validated; */
+    bool idle_valid;     /* it was said to be valid */
+    bool freed_seen;     /* END: the block freed last was validated; */
+    bool freed_valid;    /* it was said to be valid */
+    size_t span_asked;   /* END: what HeapCompact promised, asked for at once */
+    size_t contents_seen; /* blocks, not empty ones, whose contents were compared */
     bool span_had;
+    size_t span_told; /* END: what HeapCompact returned */
 };
 
 #endif

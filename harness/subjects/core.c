@@ -27,6 +27,8 @@ static struct {
     uint64_t reports;
     struct rig_report report;
     bool used; /* since the last reset */
+    struct nth_locks locks;
+    void (*wait)(void);
 } core;
 
 /* ---- Page source ---- */
@@ -42,8 +44,8 @@ static enum nth_seam_status told(enum nth_seam_status status)
     return status == NTH_SEAM_OK ? NTH_SEAM_OK : refuse();
 }
 
-static enum nth_seam_status core_page_reserve(void *self, const struct nth_site *site,
-                                              size_t bytes, void **base)
+static enum nth_seam_status core_page_reserve(void *self, const struct nth_site *site, size_t bytes,
+                                              void **base)
 {
     (void)self;
     core.used = true;
@@ -85,6 +87,24 @@ static enum nth_seam_status core_page_protect(void *self, const struct nth_site 
     return told(core.real->protect(core.real->self, site, base, bytes, writable));
 }
 
+/* ---- Locks ---- */
+
+/* A thread that is about to wait says so. */
+static void core_lock_acquire(void *self, void *lock)
+{
+    if (core.wait != NULL && !nth_locks_os()->try_acquire(self, lock)) {
+        core.wait();
+        nth_locks_os()->acquire(self, lock);
+    } else if (core.wait == NULL) {
+        nth_locks_os()->acquire(self, lock);
+    }
+}
+
+static void core_tell_waits(void (*wait)(void))
+{
+    core.wait = wait;
+}
+
 /* ---- Hooks ---- */
 
 static void core_report(void *context, const struct nth_report *report)
@@ -120,14 +140,16 @@ static void core_reset(uint32_t seed)
         core.pages.decommit = core_page_decommit;
         core.pages.release = core_page_release;
         core.pages.protect = core_page_protect;
+        core.locks = *nth_locks_os();
+        core.locks.acquire = core_lock_acquire;
     }
-    const struct nth_seam seam = {
-        .pages = &core.pages,
-        .report = core_report,
-        .terminate = core_terminate,
-        .seeded = TRUE,
-        .seed = seed,
-    };
+    static struct nth_seam seam; /* static: core keeps a copy, padding included */
+    seam.pages = &core.pages;
+    seam.locks = &core.locks;
+    seam.report = core_report;
+    seam.terminate = core_terminate;
+    seam.seeded = TRUE;
+    seam.seed = seed;
     core.budget_pages = SIZE_MAX;
     nth_seam_set(&seam);
     const struct nth_balance balance = nth_balance_now();
@@ -165,7 +187,8 @@ static void filtered_run(void *context)
     NT_END_TRY
 }
 
-/* Guarded outside as well: what a filter's wrong answer raises goes to the block outside its own. */
+/* Guarded outside as well: what a filter's wrong answer raises goes to the block outside its own.
+ */
 static BOOLEAN core_guard_filter(void (*body)(void *context), void *context, rig_filter filter,
                                  void *filter_context, EXCEPTION_RECORD *record)
 {
@@ -216,6 +239,7 @@ const struct rig_subject *rig_subject_core(void)
         .budget = core_budget,
         .holdings = core_holdings,
         .reports = core_reports,
+        .tell_waits = core_tell_waits,
         .offset = core_offset,
 #define RIG_CALL(result, name, arguments) .name = name,
 #include <heaprig/calls.def>

@@ -9,6 +9,10 @@
 
 static char the_heap;
 
+/* As much as core's arena may commit: no program can want to fill more, and a sanitizer's allocator
+ * would complain aloud about most larger sizes. */
+#define BLOCK_BYTES_MAX ((SIZE_T)32 << 20)
+
 static HANDLE malloc_process_heap(void)
 {
     return &the_heap;
@@ -18,6 +22,9 @@ static LPVOID malloc_alloc(HANDLE heap, DWORD flags, SIZE_T bytes)
 {
     (void)heap;
     const SIZE_T wanted = bytes == 0 ? 1 : bytes; /* malloc(0) may be NULL; a block is promised */
+    if (wanted > BLOCK_BYTES_MAX) {
+        return NULL;
+    }
     return (flags & HEAP_ZERO_MEMORY) != 0 ? calloc(1, wanted) : malloc(wanted);
 }
 
@@ -25,7 +32,7 @@ static LPVOID malloc_alloc(HANDLE heap, DWORD flags, SIZE_T bytes)
 static LPVOID malloc_realloc(HANDLE heap, DWORD flags, LPVOID block, SIZE_T bytes)
 {
     (void)heap;
-    if ((flags & (HEAP_REALLOC_IN_PLACE_ONLY | HEAP_ZERO_MEMORY)) != 0) {
+    if ((flags & (HEAP_REALLOC_IN_PLACE_ONLY | HEAP_ZERO_MEMORY)) != 0 || bytes > BLOCK_BYTES_MAX) {
         return NULL;
     }
     return realloc(block, bytes == 0 ? 1 : bytes);
@@ -68,7 +75,11 @@ const struct rig_subject *rig_subject_malloc(void)
 
 const struct rig_subject *rig_subject_find(const char *name)
 {
-#ifndef _WIN32
+#ifdef _WIN32
+    if (strcmp(name, "ntdll") == 0) {
+        return rig_subject_ntdll();
+    }
+#else
     if (strcmp(name, "core") == 0) {
         return rig_subject_core();
     }

@@ -16,6 +16,7 @@
 
 #define CANARY 0xA7u
 
+static const uint8_t magic[4] = {'H', 'R', 'P', 'G'};
 static uint8_t input[RIG_PROGRAM_BYTES_MAX + 64];
 static uint8_t other[RIG_PROGRAM_BYTES_MAX + 64];
 static uint8_t output[RIG_PROGRAM_BYTES_MAX + 64];
@@ -101,7 +102,7 @@ static size_t any_input(uint8_t *bytes, uint32_t seed, size_t len)
         bytes[at] = (uint8_t)(rig_rng_next(&rng) & 0xFFu);
     }
     if (seed % 2 == 0 && len >= 5) {
-        memcpy(bytes, "HRPG", 4);
+        memcpy(bytes, magic, sizeof(magic));
         bytes[4] = (uint8_t)(seed % 3);
     }
     return len;
@@ -147,6 +148,26 @@ static void any_bytes_become_a_readable_program_within_the_limit(void **state)
             assert_memory_equal(input, other, result);
             assert_int_not_equal(after.count, 0);
         }
+    }
+}
+
+static void an_empty_program_always_gets_something(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 60000; seed++) {
+        before = (struct rig_program){.count = 0};
+        assert_int_equal(rig_mutate_program(&before, 1, seed) & 1u, 1);
+        assert_int_equal(before.count, 1);
+    }
+}
+
+static void input_longer_than_the_limit_is_cut(void **state)
+{
+    (void)state;
+    for (size_t max = 0; max < 64; max++) {
+        const size_t len = any_input(input, 1, 64);
+        memset(&input[len], CANARY, 8);
+        assert_true(rig_mutate(input, len, max, (uint32_t)max) <= max);
     }
 }
 
@@ -223,6 +244,7 @@ static void a_mutation_of_a_field_changes_that_field_of_one_record(void **state)
         {"heap", FIELD_HEAP, "h"},
         {"flags", FIELD_FLAGS, "f"},
         {"context", FIELD_CONTEXT, "c"},
+        {"thread", FIELD_THREAD, ""},
         {"spelling", FIELD_WIN32, ""},
         {"arg", FIELD_ARG | FIELD_SIZE, "av"},
         {"op", FIELD_OP, ""},
@@ -245,10 +267,42 @@ static void a_mutation_of_a_field_changes_that_field_of_one_record(void **state)
             assert_true(records <= 1);
             changed += records;
         }
-        if (changed < 100) {
+        const bool flips =
+            (rows[row].fields & (FIELD_CONTEXT | FIELD_THREAD | FIELD_WIN32)) == rows[row].fields;
+        if (changed < (flips ? 400 : 100)) {
             fail_msg("%s changed something %u times", rows[row].name, changed);
         }
     }
+}
+
+static bool is_power_of_two(unsigned number)
+{
+    return number != 0 && (number & (number - 1)) == 0;
+}
+
+static void numbers_move_by_powers_of_two_around_their_ends(void **state)
+{
+    (void)state;
+    bool steps[17] = {false};
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        before = (struct rig_program){.count = 1,
+                                      .records = {{.op = RIG_OP_SET_USER_VALUE, .value = 0xFFFF}}};
+        after = before;
+        if (seed % 2 == 0) {
+            before.records[0].value = after.records[0].value = 0;
+        }
+        if (rig_mutate_once(&after, mutation_number("arg"), 1, seed)) {
+            const unsigned up =
+                ((unsigned)after.records[0].value - before.records[0].value) & 0xFFFFu;
+            const unsigned down =
+                ((unsigned)before.records[0].value - after.records[0].value) & 0xFFFFu;
+            assert_true(is_power_of_two(up) || is_power_of_two(down));
+            steps[up == 1 ? 0 : down == 1 ? 1 : 2] = true;
+        }
+    }
+    assert_true(steps[0]);
+    assert_true(steps[1]);
+    assert_true(steps[2]);
 }
 
 static void a_byte_changes_one_record_or_the_header(void **state)
@@ -346,30 +400,71 @@ static void a_copy_names_other_blocks_in_its_sizes_too(void **state)
     assert_true(whole > 50);
 }
 
+/* What repeating a run makes of the pair. */
+static void repeat_expect(struct rig_program *expected, unsigned at, unsigned count,
+                          unsigned copies, unsigned delta)
+{
+    struct rig_program pair;
+    pair_make(&pair);
+    *expected = pair;
+    expected->count = (uint16_t)(at + count);
+    for (unsigned idx = 0; idx < (copies - 1) * count; idx++) {
+        struct rig_record record = pair.records[at + idx % count];
+        record.slot = (uint8_t)(record.slot + delta * (1 + idx / count));
+        if (record.size_class == RIG_SIZE_OF_SLOT) {
+            record.value = (uint16_t)(record.value + ((delta * (1 + idx / count)) << 8));
+        }
+        expected->records[expected->count++] = record;
+    }
+    for (unsigned idx = at + count; idx < pair.count; idx++) {
+        expected->records[expected->count++] = pair.records[idx];
+    }
+}
+
+/* Which of the three ways to name the copies this is; 3 for none. */
+static unsigned repeat_way(unsigned at, unsigned count)
+{
+    static struct rig_program expected;
+    const unsigned copies = (after.count - 4u) / count + 1;
+    const unsigned deltas[3] = {0, 1, count};
+    unsigned way = 0;
+    while (way < 3) {
+        if (is_power_of_two(copies) && (copies - 1) * count == after.count - 4u) {
+            repeat_expect(&expected, at, count, copies, deltas[way]);
+            if (same_program(&expected, &after)) {
+                break;
+            }
+        }
+        way++;
+    }
+    return way;
+}
+
 static void repeating_doubles_a_window_up_to_the_limit(void **state)
 {
     (void)state;
     bool counts[RIG_RECORD_COUNT_MAX + 1] = {false};
-    bool deltas[5] = {false};
+    bool ways[4] = {false};
     for (uint32_t seed = 0; seed < 4000; seed++) {
         pair_make(&before);
         after = before;
         assert_true(rig_mutate_once(&after, mutation_number("repeat"), 512, seed));
-        assert_true(is_within(before.records, 4, &after));
         counts[after.count] = true;
-        /* A run of the first record alone, doubled. */
-        if (after.count == 5 && after.records[1].op == RIG_OP_ALLOC &&
-            after.records[1].size_class == 0) {
-            assert_in_range(after.records[1].slot, 10, 11);
-            deltas[after.records[1].slot - 10] = true;
+        unsigned found = 3;
+        for (unsigned at = 0; at < 4 && found == 3; at++) {
+            for (unsigned count = 1; count <= 4 - at && found == 3; count++) {
+                found = repeat_way(at, count);
+            }
         }
+        assert_in_range(found, 0, 2);
+        ways[found] = true;
     }
     assert_true(counts[3 + 2]);
     assert_true(counts[3 + 256]);
-    assert_true(counts[4 * 128]);
-    assert_false(counts[4 + 5]);
-    assert_true(deltas[0]);
-    assert_true(deltas[1]);
+    assert_true(counts[RIG_RECORD_COUNT_MAX]);
+    assert_true(ways[0]);
+    assert_true(ways[1]);
+    assert_true(ways[2]);
 }
 
 static void wrapping_makes_and_destroys_the_heap_of_a_window(void **state)
@@ -386,13 +481,16 @@ static void wrapping_makes_and_destroys_the_heap_of_a_window(void **state)
         assert_int_equal(after.records[at].op, RIG_OP_CREATE);
         assert_in_range(heap, 1, RIG_HEAP_COUNT - 1);
         unsigned inside = at;
-        while (fields_changed(&after.records[inside + 1], &before.records[inside]) <= FIELD_HEAP &&
-               (fields_changed(&after.records[inside + 1], &before.records[inside]) == 0 ||
-                after.records[inside + 1].heap == heap)) {
+        while ((fields_changed(&after.records[inside + 1], &before.records[inside]) &
+                ~FIELD_HEAP) == 0) {
             inside++;
             if (inside == before.count) {
                 break;
             }
+        }
+        for (unsigned idx = at + 1; idx <= inside; idx++) {
+            assert_true(!rig_op_reads(after.records[idx].op, RIG_OPERAND_HEAP) ||
+                        after.records[idx].heap == heap);
         }
         assert_int_equal(after.records[inside + 1].op, RIG_OP_DESTROY);
         assert_int_equal(after.records[inside + 1].heap, heap);
@@ -482,6 +580,26 @@ static void crossover_stays_within_its_limit_and_repeats_itself(void **state)
         assert_int_equal(rig_crossover(input, a, other, b, once_more, max, seed), len);
         assert_memory_equal(once_more, output, len);
     }
+}
+
+static void a_short_child_still_has_both_parents(void **state)
+{
+    (void)state;
+    unsigned one_sided = 0;
+    for (uint32_t seed = 0; seed < 1000; seed++) {
+        const size_t a = parent_make(input, 40, 0, MARK_A);
+        const size_t b = parent_make(other, 30, 0, MARK_B);
+        const size_t max = RIG_HEADER_BYTES + 8 * (size_t)RIG_RECORD_BYTES;
+        const size_t len = rig_crossover(input, a, other, b, output, max, seed);
+        assert_int_equal(rig_program_decode(&after, output, len), RIG_DECODE_OK);
+        unsigned from_a = 0;
+        for (unsigned idx = 0; idx < after.count; idx++) {
+            from_a += after.records[idx].value < MARK_B;
+        }
+        one_sided += from_a == after.count;
+        one_sided += from_a == 0;
+    }
+    assert_true(one_sided < 100);
 }
 
 static void an_empty_parent_gives_way_to_the_other(void **state)
@@ -586,6 +704,33 @@ static void swarms_differ_and_fill_only_what_is_read(void **state)
     assert_true(with[RIG_OP_ALLOC] > 340);
 }
 
+static void a_swarm_chooses_only_what_it_likes(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 400; seed++) {
+        struct rig_rng rng = rig_rng_from(seed);
+        struct rig_swarm swarm;
+        rig_swarm_choose(&swarm, &rng);
+        uint32_t total = 0;
+        for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+            total += swarm.weights[op];
+        }
+        assert_int_equal(total, swarm.weight_total);
+        assert_int_not_equal(swarm.kinds, 0);
+        for (unsigned count = 0; count < 2000; count++) {
+            struct rig_record record;
+            const unsigned op = rig_swarm_op(&swarm, &rng);
+            rig_swarm_fill(&swarm, &rng, op, &record);
+            assert_int_not_equal(swarm.weights[op], 0);
+            assert_int_equal(record.op, op);
+            assert_int_equal(record.thread & ~swarm.thread_mask, 0);
+            assert_int_equal(record.heap & ~swarm.heap_mask, 0);
+            assert_int_equal(record.flags & ~swarm.flags_mask, 0);
+            assert_true(swarm.contexts || record.context == 0);
+        }
+    }
+}
+
 static void the_generator_is_even_and_below_its_limit(void **state)
 {
     (void)state;
@@ -610,10 +755,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_seed_gives_the_same_bytes),
         cmocka_unit_test(any_bytes_become_a_readable_program_within_the_limit),
+        cmocka_unit_test(an_empty_program_always_gets_something),
+        cmocka_unit_test(input_longer_than_the_limit_is_cut),
         cmocka_unit_test(what_is_of_a_newer_version_is_replaced),
         cmocka_unit_test(every_mutation_is_made),
         cmocka_unit_test(without_records_and_room_nothing_can_be_done),
         cmocka_unit_test(a_mutation_of_a_field_changes_that_field_of_one_record),
+        cmocka_unit_test(numbers_move_by_powers_of_two_around_their_ends),
         cmocka_unit_test(a_byte_changes_one_record_or_the_header),
         cmocka_unit_test(inserting_keeps_all_that_was_there),
         cmocka_unit_test(removing_takes_a_run_and_never_all),
@@ -623,10 +771,12 @@ int main(void)
         cmocka_unit_test(wrapping_makes_and_destroys_the_heap_of_a_window),
         cmocka_unit_test(a_child_has_records_of_both_parents_in_their_order),
         cmocka_unit_test(crossover_stays_within_its_limit_and_repeats_itself),
+        cmocka_unit_test(a_short_child_still_has_both_parents),
         cmocka_unit_test(an_empty_parent_gives_way_to_the_other),
         cmocka_unit_test(trimming_leaves_only_what_is_needed),
         cmocka_unit_test(uniform_programs_have_operations_by_weight),
         cmocka_unit_test(swarms_differ_and_fill_only_what_is_read),
+        cmocka_unit_test(a_swarm_chooses_only_what_it_likes),
         cmocka_unit_test(the_generator_is_even_and_below_its_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,6 +19,7 @@
 #define CALL_COUNT_MAX 128u
 #define NAME_BYTES_MAX 64u
 
+static const uint8_t magic[5] = {'H', 'R', 'P', 'G', RIG_VERSION};
 static uint8_t bytes[INPUT_BYTES_MAX];
 static uint8_t encoded[RIG_PROGRAM_BYTES_MAX];
 static uint8_t encoded_again[RIG_PROGRAM_BYTES_MAX];
@@ -95,7 +96,7 @@ static void bytes_of_any_length_are_a_program_whose_encoding_stays(void **state)
     for (size_t len = 0; len <= INPUT_BYTES_MAX; len++) {
         bytes_any((uint32_t)len, len);
         if (len % 2 == 0 && len >= 5) {
-            memcpy(bytes, "HRPG\1", 5);
+            memcpy(bytes, magic, sizeof(magic));
         }
         const size_t header = len % 2 == 0 && len >= 5 ? RIG_HEADER_BYTES : 0;
         const size_t records = len < header ? 0 : (len - header) / RIG_RECORD_BYTES;
@@ -202,7 +203,7 @@ static void nothing_past_the_input_is_read(void **state)
         bytes_any((uint32_t)len, len);
         if (len != 0) {
             memcpy(input, bytes, len);
-            memcpy(input, "HRPG\1", len < 5 ? len : 5);
+            memcpy(input, magic, len < sizeof(magic) ? len : sizeof(magic));
         }
         (void)rig_program_decode(&program, input, len);
     }

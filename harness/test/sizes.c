@@ -33,6 +33,7 @@ static void numbers_stand_for_themselves_or_a_multiple(void **state)
     assert_int_equal(resolve(RIG_SIZE_SMALL3, 3, 1025), 1);
     assert_int_equal(resolve(RIG_SIZE_LINEAR, 0, 65535), 65535);
     assert_int_equal(resolve(RIG_SIZE_LINEAR, 15, 65535), 16 * 65535);
+    assert_int_equal(resolve(RIG_SIZE_MEDIUM, 0, 8191), 8 * 8191);
     assert_int_equal(resolve(RIG_SIZE_MEDIUM, 0, 8193), 8);
     assert_int_equal(resolve(RIG_SIZE_CLASS, 0, 127), 127 * 16);
     assert_int_equal(resolve(RIG_SIZE_CLASS, 8, 129), 16 - 8);

@@ -105,12 +105,12 @@ static size_t make_events(struct rig_trace_event *events, size_t count, uint64_t
     uint32_t name_count = 0;
     for (size_t idx = 0; idx < count; idx++) {
         const uint64_t random = random_next(&seed);
-        const uint64_t size = random >> 8 & (UINT64_C(1) << (random >> 40) % 40) - 1;
-        const size_t at = live_count == 0 ? 0 : random % live_count;
+        const uint64_t size = random >> 8 & ((UINT64_C(1) << (random >> 40) % 40) - 1);
+        const size_t at = live_count == 0 ? 0 : (size_t)(random % live_count);
         if (live_count == 0 || (live_count < 200 && random % 3 == 0)) {
             const uint32_t name = dead_count != 0 ? dead[--dead_count] : name_count++;
             const uint8_t kind = (uint8_t)(RIG_TRACE_ALLOC + random / 3 % 3);
-            const uint8_t align_log2 = kind == RIG_TRACE_MEMALIGN ? random / 9 % 30 : 0;
+            const uint8_t align_log2 = kind == RIG_TRACE_MEMALIGN ? (uint8_t)(random / 9 % 30) : 0;
             events[idx] = (struct rig_trace_event){kind, align_log2, name, size};
             live[live_count++] = name;
         } else if (random % 3 == 1) {
@@ -305,7 +305,8 @@ static void any_bytes_are_read_without_harm(void **state)
     write_events(bytes, events, make_events(events, COUNT, 3));
     for (unsigned round = 0; round < 20000; round++) {
         const unsigned changes = (unsigned)(random_next(&random) % 4);
-        size_t len = random_next(&random) % 4 == 0 ? random_next(&random) % bytes->len : bytes->len;
+        const uint64_t cut = random_next(&random);
+        size_t len = cut % 4 == 0 ? (size_t)(cut / 4 % bytes->len) : bytes->len;
         memcpy(data, bytes->data, bytes->len);
         for (unsigned change = 0; change < changes; change++) {
             data[random_next(&random) % bytes->len] = (uint8_t)random_next(&random);
@@ -373,6 +374,28 @@ static void loading_stops_at_the_count_asked_for(void **state)
     free(bytes);
 }
 
+static void a_reader_holds_as_many_names_as_there_are(void **state)
+{
+    (void)state;
+    enum { COUNT = 9000 };
+    struct rig_trace_event *events = calloc(COUNT, sizeof(*events));
+    struct bytes *bytes = bytes_new();
+    struct rig_trace trace;
+    char told[200];
+    for (uint32_t idx = 0; idx < COUNT; idx++) {
+        events[idx] = (struct rig_trace_event){RIG_TRACE_ALLOC, 0, idx, idx};
+    }
+    write_events(bytes, events, COUNT);
+    assert_int_equal(
+        read_all(bytes->data, bytes->len, rig_trace_from_memory, &trace, told, sizeof(told)),
+        RIG_TRACE_DONE);
+    assert_int_equal(trace.name_count, COUNT);
+    expect_events(trace.events, events, COUNT);
+    rig_trace_free(&trace);
+    free(bytes);
+    free(events);
+}
+
 static void files_are_read_and_written(void **state)
 {
     (void)state;
@@ -434,6 +457,7 @@ int main(void)
         cmocka_unit_test(any_bytes_are_read_without_harm),
         cmocka_unit_test(a_sink_that_refuses_is_told_at_the_end),
         cmocka_unit_test(loading_stops_at_the_count_asked_for),
+        cmocka_unit_test(a_reader_holds_as_many_names_as_there_are),
         cmocka_unit_test(files_are_read_and_written),
         cmocka_unit_test(the_map_of_names_agrees_with_a_plain_list),
     };

@@ -53,7 +53,10 @@ static void size_try_step(struct size_search *search, enum rig_size_kind kind, u
 
 bool rig_window_size(struct rig_record *record, uint64_t bytes)
 {
-    struct size_search search = {.bytes = bytes, .distance = UINT64_MAX};
+    struct size_search search = {
+        .bytes = bytes < SIZE_MAX ? bytes : SIZE_MAX,
+        .distance = UINT64_MAX,
+    };
     size_try(&search, RIG_SIZE_LITERAL, 0, bytes);
     for (unsigned factor = 2; factor <= 16; factor++) {
         size_try(&search, RIG_SIZE_LINEAR, factor - 1, bytes / factor);
@@ -75,7 +78,7 @@ bool rig_window_size(struct rig_record *record, uint64_t bytes)
     size_try(&search, RIG_SIZE_PAGES, 0, 2047);
     record->size_class = search.best.size_class;
     record->value = search.best.value;
-    return search.distance == 0;
+    return search.distance == 0 && search.bytes == bytes;
 }
 
 /* ---- What happens to which block ------------------------------------------------------------ */
@@ -171,7 +174,6 @@ static void events_gather(struct window *window, size_t record_room)
         window->event_blocks[idx] = block;
         if (event->kind == RIG_TRACE_FREE && block != NULL) {
             block->death = window->first + idx;
-            window->current[event->name] = 0;
         }
     }
     window->end = window->first + idx;

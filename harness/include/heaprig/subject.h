@@ -5,7 +5,8 @@
  * services that the rig needs around them. A call that the heap does not offer is NULL: its
  * operations are left out. harness/README.md leads through making one.
  *
- * The rig calls from one thread at a time unless a program names several (services->threads).
+ * The rig calls from two threads (where tell_waits is there), never from both at once, save that one
+ * may wait for a lock inside a call while the other goes on.
  * Nothing here is called while another call of the same table is running in the same thread,
  * save from a filter, a CommitRoutine or an enumeration routine. */
 #ifndef HEAPRIG_SUBJECT_H
@@ -87,6 +88,10 @@ struct rig_subject {
     /** Number of reports since reset, the last one in *last. NULL: it makes none. */
     uint64_t (*reports)(struct rig_report *last);
 
+    /** Have `wait` called, in the waiting thread, whenever a call is about to wait for a lock that
+     * another thread holds. NULL: programs' second thread is left out. */
+    void (*tell_waits)(void (*wait)(void));
+
     /** An address in a form that is the same in every process: offset from the memory the subject
      * works in. NULL: addresses are left out of transcripts. */
     uintptr_t (*offset)(const void *address);
@@ -96,9 +101,10 @@ struct rig_subject {
 #include <heaprig/calls.def>
 };
 
-/** The subjects that ship. `core` is ntheap, `malloc` the C library's or sanitizer's malloc family
+/** The subjects that ship. On Windows `ntdll` is the system's heap; elsewhere `core` is ntheap; `malloc` the C library's or sanitizer's malloc family
  * behind HeapAlloc, HeapReAlloc and HeapFree of one heap. Units: none. Errors: none. */
 const struct rig_subject *rig_subject_core(void);
+const struct rig_subject *rig_subject_ntdll(void);
 const struct rig_subject *rig_subject_malloc(void);
 
 /** A shipped subject by name, or NULL. Units: none. Errors: as said. */

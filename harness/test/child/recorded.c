@@ -2,6 +2,7 @@
  *
  * A program to be recorded: recorded SCENARIO. Sizes from 70001 on are marks that record.sh looks
  * for. */
+#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 static void *volatile kept; /* no compiler sees a block come and go */
+
+static volatile size_t too_much = SIZE_MAX / 2 - 4096;
 
 static void *keep(void *block)
 {
@@ -42,18 +45,22 @@ static void family(void)
         free(blocks[idx]);
     }
     free(NULL);
-    kept = realloc(NULL, SIZE_MAX / 4 * (size_t)(kept != NULL)); /* fails: not in the trace */
+    kept = malloc(too_much); /* fails: not in the trace */
 }
 
-enum { RING = 64, ROUNDS = 30000 };
+enum { RING = 8, ROUNDS = 30000, THREADS = 4 };
 
 static _Atomic(void *) ring[RING];
+static pthread_barrier_t together; /* else each may be through before the next one has begun */
 
 /* Allocates into places and frees or resizes what another thread left there. */
 static void *exchange(void *context)
 {
     uint64_t random = (uintptr_t)context * 0x9E3779B97F4A7C15u + 1;
     for (int round = 0; round < ROUNDS; round++) {
+        if (round % 16 == 0) {
+            (void)pthread_barrier_wait(&together);
+        }
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -70,13 +77,14 @@ static void *exchange(void *context)
 
 static void threads(void)
 {
-    pthread_t all[4];
-    for (size_t idx = 0; idx < 4; idx++) {
+    pthread_t all[THREADS];
+    (void)pthread_barrier_init(&together, NULL, THREADS);
+    for (size_t idx = 0; idx < THREADS; idx++) {
         if (pthread_create(&all[idx], NULL, exchange, (void *)(idx + 1)) != 0) {
             abort();
         }
     }
-    for (size_t idx = 0; idx < 4; idx++) {
+    for (size_t idx = 0; idx < THREADS; idx++) {
         (void)pthread_join(all[idx], NULL);
     }
     for (size_t idx = 0; idx < RING; idx++) {
@@ -112,6 +120,7 @@ static void forks(void)
 static void forks_amid_threads(void)
 {
     pthread_t thread;
+    (void)pthread_barrier_init(&together, NULL, 1);
     if (pthread_create(&thread, NULL, exchange, (void *)9) != 0) {
         abort();
     }
@@ -143,10 +152,14 @@ static void many(void)
     if (chdir("/") != 0) {
         abort();
     }
+    errno = 77;
     for (size_t idx = 0; idx < 200000; idx++) {
         free(keep(malloc(idx % 1000)));
     }
-    kept = malloc(70301);
+    kept = realloc(malloc(1), 70301);
+    if (errno != 77) {
+        abort();
+    }
 }
 
 static void no_core_file(void)

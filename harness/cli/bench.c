@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * heaprig bench: the same programs on core and on the C library's malloc (or the sanitizer's), in
+ * one process and in turns, with the model judging both. What counts is the ratio; the rates are of
+ * this machine at this moment. */
+#include "cli/cli.h"
+#include "cli/input.h"
+
+#include "program/random.h"
+#include "program/text.h"
+#include "run/exec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SECONDS 6u
+#define SWARM_COUNT 96u   /* generated programs of one swarm each */
+#define UNIFORM_COUNT 32u /* and of anything at all */
+#define RECORD_COUNT 200u
+#define TURN_COUNT_MAX 4096u
+#define RAISE_COUNT 200u
+
+enum { SUBJECT_CORE, SUBJECT_MALLOC, SUBJECT_COUNT };
+
+struct options {
+    const char *command;
+    bool json;
+    unsigned long seconds;
+    char **files;
+    int file_count;
+};
+
+/* Some programs, and what turns with them took. */
+struct set {
+    const char *name;
+    const struct rig_program **programs;
+    size_t count;
+    size_t turn_count;
+    double rates[SUBJECT_COUNT][TURN_COUNT_MAX]; /* calls a second */
+    double ratios[TURN_COUNT_MAX];               /* core to malloc */
+    uint64_t calls[SUBJECT_COUNT];               /* of one turn */
+};
+
+struct bench {
+    const struct options *options;
+    struct rig_exec *execs[SUBJECT_COUNT];
+    struct rig_program *programs;
+    size_t count;
+    struct rig_program raising;
+};
+
+/* ---- Programs ------------------------------------------------------------------------------- */
+
+static struct rig_program *program_add(struct bench *bench)
+{
+    struct rig_program *more =
+        realloc(bench->programs, (bench->count + 1) * sizeof(*bench->programs));
+    if (more == NULL) {
+        rig_cli_refuse(bench->options->command, "expected memory for %zu programs",
+                       bench->count + 1);
+    }
+    bench->programs = more;
+    return &bench->programs[bench->count++];
+}
+
+static void programs_generate(struct bench *bench)
+{
+    for (uint32_t seed = 0; seed < SWARM_COUNT; seed++) {
+        rig_program_random_swarm(program_add(bench), seed, RECORD_COUNT);
+    }
+    for (uint32_t seed = 0; seed < UNIFORM_COUNT; seed++) {
+        rig_program_random(program_add(bench), seed, RECORD_COUNT);
+    }
+}
+
+static void programs_load(struct bench *bench, const char *path)
+{
+    struct rig_paths paths;
+    char error[RIG_LOAD_ERROR_BYTES_MAX];
+    if (!rig_load_paths(&paths, path)) {
+        rig_cli_refuse(bench->options->command, "%s: expected programs: %s", path, strerror(errno));
+    }
+    for (size_t idx = 0; idx < paths.count; idx++) {
+        const char *name = paths.paths[idx];
+        const size_t len = strlen(name);
+        if (len > 3 && strcmp(name + len - 3, ".md") == 0) {
+            continue;
+        }
+        if (!rig_load_file(program_add(bench), name, error, sizeof(error))) {
+            rig_cli_refuse(bench->options->command, "%s", error);
+        }
+    }
+    rig_load_paths_free(&paths);
+}
+
+/* Every allocation asks for more than there can be: core raises, malloc, which cannot, gives NULL.
+ */
+static void raising_make(struct rig_program *program)
+{
+    static const char head[] = "program\n";
+    static const char line[] = "HeapAlloc h0 s1 exceptions top:64\n";
+    static char text[sizeof(head) + RAISE_COUNT * sizeof(line)];
+    char error[RIG_TEXT_ERROR_BYTES_MAX];
+    (void)strcpy(text, head);
+    for (unsigned idx = 0; idx < RAISE_COUNT; idx++) {
+        (void)strcat(text, line);
+    }
+    if (!rig_text_parse(program, "raising", text, strlen(text), error, sizeof(error))) {
+        rig_cli_refuse("heaprig bench", "%s", error);
+    }
+}
+
+static bool makes_heaps(const struct rig_program *program)
+{
+    for (unsigned idx = 0; idx < program->count; idx++) {
+        if (program->records[idx].op == RIG_OP_CREATE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Turns ---------------------------------------------------------------------------------- */
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static double rate_of(struct bench *bench, struct set *set, unsigned subject)
+{
+    uint64_t calls = 0;
+    const double from = cpu_seconds();
+    for (size_t idx = 0; idx < set->count; idx++) {
+        const struct rig_verdict verdict = rig_exec_run(bench->execs[subject], set->programs[idx]);
+        if (verdict.found) {
+            rig_cli_refuse(bench->options->command,
+                           "program %zu of set %s breaks %s: expected one that heaprig run accepts",
+                           idx, set->name, rig_clause_info(verdict.clause)->id);
+        }
+        calls += verdict.call_count;
+    }
+    const double took = cpu_seconds() - from;
+    set->calls[subject] = calls;
+    return took > 0 ? (double)calls / took : 0;
+}
+
+/* One turn of each subject; who goes first changes, so that neither always finds warm caches. */
+static void turn(struct bench *bench, struct set *set)
+{
+    double rates[SUBJECT_COUNT];
+    const unsigned first = set->turn_count % SUBJECT_COUNT;
+    rates[first] = rate_of(bench, set, first);
+    rates[1 - first] = rate_of(bench, set, 1 - first);
+    for (unsigned subject = 0; subject < SUBJECT_COUNT; subject++) {
+        set->rates[subject][set->turn_count] = rates[subject];
+    }
+    set->ratios[set->turn_count] =
+        rates[SUBJECT_MALLOC] > 0 ? rates[SUBJECT_CORE] / rates[SUBJECT_MALLOC] : 0;
+    set->turn_count++;
+}
+
+static void progress(const struct set *set)
+{
+    if (isatty(STDERR_FILENO)) {
+        (void)fprintf(stderr, "\r%s: turn %zu\033[K", set->name, set->turn_count);
+    }
+}
+
+/* At least three turns, for a median that one of them cannot decide. */
+static void turns(struct bench *bench, struct set *set, double seconds)
+{
+    const double from = cpu_seconds();
+    while (set->count > 0 && set->turn_count < TURN_COUNT_MAX &&
+           (set->turn_count < 3 || cpu_seconds() - from < seconds)) {
+        turn(bench, set);
+        progress(set);
+    }
+    if (isatty(STDERR_FILENO)) {
+        (void)fputs("\r\033[K", stderr);
+    }
+}
+
+/* ---- Telling -------------------------------------------------------------------------------- */
+
+static int by_size(const void *left, const void *right)
+{
+    const double one = *(const double *)left;
+    const double other = *(const double *)right;
+    return (one > other) - (one < other);
+}
+
+static double median(double *numbers, size_t count)
+{
+    qsort(numbers, count, sizeof(*numbers), by_size);
+    return count == 0 ? 0 : (numbers[(count - 1) / 2] + numbers[count / 2]) / 2;
+}
+
+static void tell(struct set *set, bool json)
+{
+    const double core = median(set->rates[SUBJECT_CORE], set->turn_count);
+    const double other = median(set->rates[SUBJECT_MALLOC], set->turn_count);
+    const double ratio = median(set->ratios, set->turn_count);
+    if (!json) {
+        (void)printf("%-14s %8zu %6zu %12.0f %12.0f %8.2f\n", set->name, set->count,
+                     set->turn_count, core, other, ratio);
+        return;
+    }
+    cJSON *object = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(object, "set", set->name);
+    (void)cJSON_AddNumberToObject(object, "programs", (double)set->count);
+    (void)cJSON_AddNumberToObject(object, "turns", (double)set->turn_count);
+    (void)cJSON_AddNumberToObject(object, "core_calls", (double)set->calls[SUBJECT_CORE]);
+    (void)cJSON_AddNumberToObject(object, "malloc_calls", (double)set->calls[SUBJECT_MALLOC]);
+    (void)cJSON_AddNumberToObject(object, "core_calls_per_second", core);
+    (void)cJSON_AddNumberToObject(object, "malloc_calls_per_second", other);
+    (void)cJSON_AddNumberToObject(object, "ratio", ratio);
+    rig_cli_object(object);
+}
+
+/* ---- The command ---------------------------------------------------------------------------- */
+
+static const struct argp_option argp_options[] = {
+    {"json", 'j', 0, 0, "One object a line", 0},
+    {"seconds", 'n', "S", 0, "CPU time in all, about (default: 6)", 0},
+    RIG_CLI_HELP,
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case 'j':
+        options->json = true;
+        return 0;
+    case 'n':
+        options->seconds = rig_cli_number(options->command, "--seconds", arg, 0, 86400);
+        return 0;
+    case ARGP_KEY_ARGS:
+        options->files = state->argv + state->next;
+        options->file_count = state->argc - state->next;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse,
+    .args_doc = "[FILE|DIR...]",
+    .doc = "Run the same programs on core and on the C library's malloc in one process, in turns, "
+           "with the model judging both, and print medians over the turns: calls a second and "
+           "their ratio, above 1 where core is faster. Without files, generated programs.\v"
+           "Three sets: all programs; those that make no heaps; and one whose every call "
+           "fails: core raises an exception, malloc, which cannot, says NULL.",
+};
+
+static void execs_make(struct bench *bench)
+{
+    const struct rig_subject *const subjects[SUBJECT_COUNT] = {
+        [SUBJECT_CORE] = rig_subject_core(),
+        [SUBJECT_MALLOC] = rig_subject_malloc(),
+    };
+    for (unsigned subject = 0; subject < SUBJECT_COUNT; subject++) {
+        const struct rig_options options = {.subject = subjects[subject], .judge = true};
+        bench->execs[subject] = rig_exec_create(&options);
+        if (bench->execs[subject] == NULL) {
+            rig_cli_refuse(bench->options->command, "expected memory for an executor");
+        }
+    }
+}
+
+static void set_make(struct bench *bench, struct set *set, const char *name, bool heaps)
+{
+    set->name = name;
+    set->programs = calloc(bench->count + 1, sizeof(struct rig_program *));
+    if (set->programs == NULL) {
+        rig_cli_refuse(bench->options->command, "expected memory for a set of programs");
+    }
+    for (size_t idx = 0; idx < bench->count; idx++) {
+        if (heaps || !makes_heaps(&bench->programs[idx])) {
+            set->programs[set->count++] = &bench->programs[idx];
+        }
+    }
+}
+
+int rig_cli_bench(int argc, char **argv)
+{
+    static struct set sets[3];
+    static struct bench bench;
+    struct options options = {.command = argv[0], .seconds = SECONDS};
+    rig_cli_parse(&argp, argc, argv, &options);
+    bench.options = &options;
+    execs_make(&bench);
+    for (int idx = 0; idx < options.file_count; idx++) {
+        programs_load(&bench, options.files[idx]);
+    }
+    if (options.file_count == 0) {
+        programs_generate(&bench);
+    }
+    raising_make(&bench.raising);
+    set_make(&bench, &sets[0], "all", true);
+    set_make(&bench, &sets[1], "no-creation", false);
+    const struct rig_program *raising[1] = {&bench.raising};
+    sets[2] = (struct set){.name = "raising", .programs = raising, .count = 1};
+    if (!options.json) {
+        (void)printf("%-14s %8s %6s %12s %12s %8s\n", "set", "programs", "turns", "core/s",
+                     "malloc/s", "ratio");
+    }
+    for (size_t idx = 0; idx < sizeof(sets) / sizeof(sets[0]); idx++) {
+        turns(&bench, &sets[idx], (double)options.seconds / 3);
+        tell(&sets[idx], options.json);
+    }
+    free(sets[0].programs);
+    free(sets[1].programs);
+    free(bench.programs);
+    rig_exec_destroy(bench.execs[SUBJECT_CORE]);
+    rig_exec_destroy(bench.execs[SUBJECT_MALLOC]);
+    return RIG_EXIT_HELD;
+}

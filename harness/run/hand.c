@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The second thread: made once, it runs one body at a time while the first waits. When the body
+ * waits for a lock, the first thread goes on for as long as it takes to let go, so every run is the
+ * same run. */
+#include "exec_internal.h"
+
+#include <pthread.h>
+
+enum state { IDLE, WORKS, WAITS, DONE };
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool made;
+    enum state state;
+    struct rig_exec *exec;
+    void (*body)(struct rig_exec *exec);
+} hand = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static _Thread_local bool is_hand;
+
+static void state_set(enum state state)
+{
+    hand.state = state;
+    (void)pthread_cond_broadcast(&hand.changed);
+}
+
+static void *hand_main(void *unused)
+{
+    (void)unused;
+    is_hand = true;
+    (void)pthread_mutex_lock(&hand.mutex);
+    for (;;) {
+        while (hand.state != WORKS) {
+            (void)pthread_cond_wait(&hand.changed, &hand.mutex);
+        }
+        (void)pthread_mutex_unlock(&hand.mutex);
+        hand.body(hand.exec);
+        (void)pthread_mutex_lock(&hand.mutex);
+        state_set(DONE);
+    }
+    return NULL;
+}
+
+void rig_hand_waits(void)
+{
+    if (is_hand) {
+        (void)pthread_mutex_lock(&hand.mutex);
+        state_set(WAITS);
+        (void)pthread_mutex_unlock(&hand.mutex);
+    }
+}
+
+/* The hand's state once it is not at work any more. */
+static enum state settle(bool waited)
+{
+    (void)pthread_mutex_lock(&hand.mutex);
+    while (hand.state == WORKS || (waited && hand.state == WAITS)) {
+        (void)pthread_cond_wait(&hand.changed, &hand.mutex);
+    }
+    const enum state state = hand.state;
+    (void)pthread_mutex_unlock(&hand.mutex);
+    return state;
+}
+
+static void make(void)
+{
+    pthread_t thread;
+    RIG_CHECK(pthread_create(&thread, NULL, hand_main, NULL) == 0);
+    (void)pthread_detach(thread);
+    hand.made = true;
+}
+
+bool rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
+                  void (*let_go)(struct rig_exec *exec), void (*take_again)(struct rig_exec *exec))
+{
+    if (!hand.made) {
+        make();
+    }
+    (void)pthread_mutex_lock(&hand.mutex);
+    hand.exec = exec;
+    hand.body = body;
+    state_set(WORKS);
+    (void)pthread_mutex_unlock(&hand.mutex);
+    const bool waited = settle(false) == WAITS;
+    if (waited) {
+        let_go(exec);
+        RIG_CHECK(settle(true) == DONE);
+        take_again(exec);
+    }
+    return waited;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a target has done so far, for scripts. When HEAPRIG_STATS names a file, the numbers live in
+ * that file from the first input on, so that they survive however the process ends; processes that
+ * are given the same file add up in it. Without, they go nowhere.
+ *
+ *   word 0  inputs run               word 4  planted code reached
+ *   word 1  calls of the subject     word 5  planted code made a difference
+ *   word 2  operations made          word 6  clauses that can be exercised
+ *   word 3  records that did nothing word 7  operations that broke a clause
+ *   then one byte a clause: 1 when it was exercised
+ *
+ * Words are of 8 bytes, in the machine's own order. */
+#ifndef RIG_TARGETS_STATS_H
+#define RIG_TARGETS_STATS_H
+
+#include "rules/judge.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct rig_stats {
+    _Atomic uint64_t inputs;
+    _Atomic uint64_t calls;
+    _Atomic uint64_t steps;
+    _Atomic uint64_t nothings;
+    _Atomic uint64_t planted[2];
+    _Atomic uint64_t clause_count;
+    _Atomic uint64_t findings;
+    _Atomic uint8_t exercised[RIG_CLAUSE_COUNT];
+};
+
+static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come first");
+
+/* The numbers of this process, wherever they live. Units: none. Errors: a file that cannot be used
+ * ends the process with 2 and one line. */
+struct rig_stats *rig_stats_now(void);
+
+static inline void rig_stats_add(_Atomic uint64_t *number, uint64_t more)
+{
+    atomic_fetch_add_explicit(number, more, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# The command as its users meet it: good input, bad input, pipes, exit statuses, JSON.
+# usage: cli.sh BIN_DIR SOURCE_DIR
+set -u
+heaprig=$1/heaprig
+if [ ! -x "$heaprig" ]; then
+    echo "cli: left out: this build has no heaprig"
+    exit 0
+fi
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 1
+failed=0
+
+fail() {
+    echo "cli: $*"
+    failed=1
+}
+
+# expect STATUS ERROR COMMAND...: the exit status, and standard error to the letter (when ERROR is
+# -, there may be anything). What was printed is left in ./out.
+expect() {
+    local status=$1 error=$2 got
+    shift 2
+    "$@" >out 2>err </dev/null
+    got=$?
+    [ "$got" = "$status" ] || fail "$*: exit status $got, expected $status: $(head -c 500 err)"
+    [ "$error" = - ] || [ "$(cat err)" = "$error" ] ||
+        fail "$*: said '$(head -c 500 err)', expected '$error'"
+}
+
+# has WORDS: ./out holds them.
+has() {
+    grep -qF -- "$1" out || fail "expected '$1' in: $(head -c 1000 out)"
+}
+
+# json FILTER: every line of ./out is an object, and the filter is true of one of them at least.
+json() {
+    local line
+    while IFS= read -r line; do
+        jq -e 'type == "object"' <<<"$line" >jq.out 2>&1 || fail "no object: $line"
+    done <out
+    jq -s -e "any(.[]; $1)" out >jq.out 2>&1 || fail "no object with $1 in: $(head -c 1000 out)"
+}
+
+cat >good.heap <<'TEXT'
+# One block, asked for, resized and freed.
+program seed=3
+HeapAlloc h0 s1 small:40
+RtlReAllocateHeap s1 zero small:400
+parameter arg=1 small:4
+RtlFreeHeap s1
+TEXT
+
+# ---- Usage ---------------------------------------------------------------------------------------
+all='run, show, asm, contract, record, bench'
+expect 2 "heaprig: expected a subcommand: $all" "$heaprig"
+expect 2 "heaprig: dance: expected a subcommand: $all" "$heaprig" dance
+expect 0 '' "$heaprig" --help
+has 'Usage: heaprig SUBCOMMAND'
+for command in run show asm contract record bench; do
+    has "  $command "
+done
+for command in run show asm contract bench; do
+    expect 0 '' "$heaprig" $command --help
+    has "Usage: heaprig $command"
+    expect 2 "heaprig $command: --bogus: expected what heaprig $command --help lists" \
+        "$heaprig" $command --bogus
+    expect 2 "heaprig $command: -Z: expected what heaprig $command --help lists" \
+        "$heaprig" $command -Z
+done
+expect 2 'heaprig run: --subject: expected what heaprig run --help lists' "$heaprig" run --subject
+expect 2 'heaprig run: --subject glibc: expected core or malloc' \
+    "$heaprig" run --subject glibc good.heap
+expect 2 'heaprig run: --timeout 1x: expected a number from 0 to 1000000' \
+    "$heaprig" run --timeout 1x good.heap
+expect 2 'heaprig run: --check-every -1: expected a number from 0 to 1000000' \
+    "$heaprig" run --check-every -1 good.heap
+expect 2 'heaprig contract: more: expected options only' "$heaprig" contract more
+expect 2 'heaprig asm: expected one file, as in: heaprig asm seed.heap' "$heaprig" asm
+expect 2 'heaprig show: good.heap: expected one file' "$heaprig" show good.heap good.heap
+
+# ---- Bad input -----------------------------------------------------------------------------------
+printf 'program\nHeapAlloc h0 s1 small:40\nHeapAllok h0\n' >broken.heap
+{ printf 'HRPG\2'; head -c 11 /dev/zero; } >newer.bin
+head -c 4113 /dev/zero >large.bin
+head -c 1048577 /dev/zero | tr '\0' '#' >large.heap
+printf 'HRTR\1\10\0\0\11\0' >broken.trace
+mkdir folder
+for command in run show; do
+    expect 2 "heaprig $command: none.bin: expected a file to read: No such file or directory" \
+        "$heaprig" $command none.bin
+    expect 2 "heaprig $command: folder: expected a file, found a folder" "$heaprig" $command folder
+    expect 2 "heaprig $command: newer.bin: byte 4: expected version 1, found 2" \
+        "$heaprig" $command newer.bin
+    expect 2 "heaprig $command: large.bin: expected a program of 4112 bytes at most, found 4113" \
+        "$heaprig" $command large.bin
+    expect 2 "heaprig $command: large.heap: expected 1048576 bytes at most, found more" \
+        "$heaprig" $command large.heap
+    expect 2 "heaprig $command: broken.heap:3: expected an operation, found 'HeapAllok'" \
+        "$heaprig" $command broken.heap
+done
+expect 2 - "$heaprig" run broken.trace
+[ "$(wc -l <err)" = 1 ] || fail "run broken.trace: expected one line, found: $(cat err)"
+grep -q '^heaprig run: broken.trace: offset 8: expected ' err ||
+    fail "run broken.trace: said $(cat err)"
+expect 2 'heaprig contract: none: expected a folder of programs: No such file or directory' \
+    "$heaprig" contract --corpus none
+expect 2 'heaprig contract: folder: expected a program in it' "$heaprig" contract --corpus folder
+expect 2 'heaprig bench: none: expected programs: No such file or directory' "$heaprig" bench none
+
+# ---- show and asm --------------------------------------------------------------------------------
+expect 0 '' "$heaprig" asm good.heap
+[ -s good.bin ] || fail 'asm good.heap: expected good.bin'
+expect 0 '' "$heaprig" show good.bin
+mv out shown.heap
+expect 0 '' "$heaprig" show good.heap
+cmp -s out shown.heap || fail 'show: the text of the bytes is not the text of the text'
+expect 0 '' "$heaprig" asm shown.heap -o again.bin
+cmp -s good.bin again.bin || fail 'asm: text made of bytes does not make the same bytes'
+expect 0 '' "$heaprig" asm good.heap -o -
+cmp -s good.bin out || fail 'asm -o -: other bytes than in the file'
+expect 0 '' "$heaprig" show --json good.bin
+json '.op == "ALLOC" and (.text | startswith("HeapAlloc "))'
+printf 'any bytes at all' >any
+expect 0 '' "$heaprig" show any
+has 'program'
+
+# Nothing half made, nothing left behind, nothing lost.
+cp good.bin kept.bin
+expect 2 "heaprig asm: broken.heap:3: expected an operation, found 'HeapAllok'" \
+    "$heaprig" asm broken.heap -o kept.bin
+cmp -s good.bin kept.bin || fail 'asm of a broken text touched the file that was there'
+expect 2 - "$heaprig" asm good.heap -o folder
+expect 2 - "$heaprig" asm good.heap -o none/out.bin
+[ -d folder ] || fail 'asm -o folder: the folder is gone'
+[ -z "$(find . -name '*.bin.*' -o -name 'folder.*')" ] || fail "asm left $(ls)"
+expect 2 'heaprig asm: any: expected a name that ends in .heap, or -o OUT' "$heaprig" asm any
+
+# ---- run -----------------------------------------------------------------------------------------
+expect 0 '' "$heaprig" run good.heap
+has '0 HeapAlloc h0 s1 size=40 -> 0x'
+has '2 parameter small:4 arg=1'
+has '3 RtlFreeHeap h0 s1 -> 0x1'
+has 'good.heap: held, '
+tail -n 1 out >verdict
+grep -v 'good\.' out >steps
+expect 0 '' "$heaprig" run good.bin
+grep -v 'good\.' out | cmp -s - steps || fail 'run: the bytes do other things than the text'
+expect 0 '' "$heaprig" run --quiet good.heap
+cmp -s out verdict || fail "run --quiet: expected the verdict alone, found: $(head -c 500 out)"
+expect 0 '' "$heaprig" run --check-every 1 good.heap any good.bin
+has '1 check (check) h0'
+expect 0 '' "$heaprig" run --subject malloc good.heap
+has '0 HeapAlloc h0 s1 size=40 -> there'
+expect 0 '' "$heaprig" run --json good.heap
+json '.step == 0 and .call == "HeapAlloc"'
+json '.verdict == "held" and .operations == 4'
+expect 0 '' "$heaprig" run --confirm good.heap
+[ "$(cat out)" = held ] || fail "run --confirm: said $(cat out)"
+
+# A trace: allocate 100 bytes, resize, free, with nothing left out.
+printf 'HRTR\1\10\0\0\1\0d\4\0\310\1\5\0\7\0' >good.trace
+expect 0 '' "$heaprig" run good.trace
+has 'HeapAlloc h0 s0 size=100'
+has 'HeapReAlloc h0 s0 size=200'
+has 'HeapFree h0 s0'
+
+# Standard input: bytes, and text where the option or its first word says so.
+"$heaprig" run <good.bin >out 2>err || fail "run of standard input: $(cat err)"
+has 'standard input: held'
+"$heaprig" run --text - <good.heap >out 2>err || fail "run --text -: $(cat err)"
+has '0 HeapAlloc h0 s1 size=40'
+cat shown.heap | "$heaprig" show | cmp -s - shown.heap || fail 'show of a pipe'
+"$heaprig" run - </dev/null >out 2>err || fail "run of nothing: $(cat err)"
+
+# A reader who goes away, and a full disk.
+for command in "run --check-every 1 good.heap" "show good.heap" "contract --corpus good.heap"; do
+    # shellcheck disable=SC2086
+    "$heaprig" $command 2>err | head -n 1 >out
+    [ ! -s err ] || fail "$command | head: said $(head -c 300 err)"
+    [ "$(wc -l <out)" = 1 ] || fail "$command | head: expected a line"
+done
+if [ -w /dev/full ]; then
+    "$heaprig" show good.heap >/dev/full 2>err
+    [ $? = 2 ] || fail 'show on a full disk: expected exit status 2'
+    grep -qx 'heaprig: standard output: expected to write: No space left on device' err ||
+        fail "show on a full disk: said $(cat err)"
+fi
+
+# ---- contract and bench --------------------------------------------------------------------------
+# So small a corpus leaves clauses unexercised: that is a finding.
+expect 1 '' "$heaprig" contract --corpus good.heap
+has 'ALLOC-02    RtlAllocateHeap                judged'
+has '567 clauses and 80 rulings: '
+has 'judged and never exercised by the corpus'
+expect 1 '' "$heaprig" contract --corpus good.heap --json
+json '.id == "ALLOC-02" and .disposition == "judged" and .exercised > 0'
+json '.id == "AVRF-01" and .disposition == "pending" and .for == "verifier"'
+json '.summary.clauses == 567'
+expect 0 '' "$heaprig" bench --seconds 0 --json good.heap
+json '.set == "all" and .programs == 1 and .ratio > 0'
+json '.set == "raising" and .core_calls > 0'
+expect 0 '' "$heaprig" bench --seconds 0
+has 'no-creation'
+
+exit $failed

@@ -7,6 +7,7 @@
 
 #include "page.h"
 #include "report.h"
+#include "sizes.h"
 
 struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx)
 {
@@ -56,7 +57,8 @@ static struct nth_cache *cache_make(struct nth_heap *heap)
     struct nth_cache *cache = place;
     memset(cache, 0, nth_pages_zeroed() ? 0 : NTH_CACHE_BYTES);
     for (uint32_t bucket = 0; bucket < NTH_BUCKET_COUNT; bucket++) {
-        nth_cache_count_put(cache, bucket, 0, heap->config.key.first);
+        const uint32_t limit = nth_bucket_magazine_first(bucket);
+        nth_cache_fill_put(cache, bucket, limit << NTH_FILL_LIMIT_SHIFT, heap->config.key.first);
     }
     owner_put(heap, cache, NULL);
     nth_process_lock(); /* a thread that exits reads this list */

@@ -9,26 +9,45 @@
 
 struct nth_cache {
     NTH_ATOMIC(uint64_t) owner; /* sealed word: struct nth_thread *, or 0: another may take over */
-    uint64_t counts[NTH_BUCKET_COUNT]; /* count, and its complement above, under the key */
+    uint64_t counts[NTH_BUCKET_COUNT]; /* fill words, their complement above, under the key */
     uint64_t slots[NTH_BUCKET_COUNT][NTH_LFH_MAGAZINE_MAX]; /* sealed references to headers */
 };
 
 #define NTH_CACHE_BYTES                                                                            \
     ((sizeof(struct nth_cache) + NTH_PAGE_BYTES - 1u) / NTH_PAGE_BYTES * NTH_PAGE_BYTES)
 
-static inline void nth_cache_count_put(struct nth_cache *cache, uint32_t bucket, uint32_t count,
-                                       uint64_t key)
+/* How full a magazine is:   | was too full 16 | slots it may hold 15..8 | slots it holds 7..0 |
+ * A magazine starts small. It is allowed twice as many slots when it runs empty after it was too
+ * full: only a thread that takes as well as gives profits from more. */
+#define NTH_FILL_COUNT 0xFFu
+#define NTH_FILL_LIMIT_SHIFT 8u
+#define NTH_FILL_WAS_FULL (1u << 16)
+
+static inline uint32_t nth_fill_count(uint32_t fill)
 {
-    cache->counts[bucket] = (count | (uint64_t)~count << 32) ^ key;
+    return fill & NTH_FILL_COUNT;
+}
+
+static inline uint32_t nth_fill_limit(uint32_t fill)
+{
+    return (fill >> NTH_FILL_LIMIT_SHIFT) & NTH_FILL_COUNT;
+}
+
+static inline void nth_cache_fill_put(struct nth_cache *cache, uint32_t bucket, uint32_t fill,
+                                      uint64_t key)
+{
+    cache->counts[bucket] = (fill | (uint64_t)~fill << 32) ^ key;
 }
 
 /* False when the word is not whole. */
-static inline bool nth_cache_count(const struct nth_cache *cache, uint32_t bucket, uint64_t key,
-                                   uint32_t *count)
+static inline bool nth_cache_fill(const struct nth_cache *cache, uint32_t bucket, uint64_t key,
+                                  uint32_t *fill)
 {
     const uint64_t word = cache->counts[bucket] ^ key;
-    *count = (uint32_t)word;
-    return (uint32_t)(word >> 32) == (uint32_t)~word && *count <= NTH_LFH_MAGAZINE_MAX;
+    *fill = (uint32_t)word;
+    return (uint32_t)(word >> 32) == (uint32_t)~word &&
+           nth_fill_count(*fill) <= nth_fill_limit(*fill) &&
+           nth_fill_limit(*fill) <= NTH_LFH_MAGAZINE_MAX;
 }
 
 /* Pad for the slot words of one class: a word moved to another class does not open. */

@@ -50,17 +50,20 @@
 #define NTH_LFH_START_TOTAL 64u /* or allocations in all */
 #define NTH_LFH_MAGAZINE_MAX 2u
 #define NTH_LFH_CHUNK_BYTES 0x400u
-#define NTH_LFH_SLOTS_FIRST 4u
+#define NTH_LFH_CHUNK_FIRST_BYTES 0x80u
 #else
 #define NTH_LFH_START_COUNT 18u
 #define NTH_LFH_START_TOTAL 1024u
 #define NTH_LFH_MAGAZINE_MAX 64u
-#define NTH_LFH_CHUNK_BYTES 0x8000u /* aim for a full-grown chunk */
-#define NTH_LFH_SLOTS_FIRST 16u     /* slots of a class's first chunk; doubles with each */
+#define NTH_LFH_CHUNK_BYTES 0x8000u      /* aim for a full-grown chunk */
+#define NTH_LFH_CHUNK_FIRST_BYTES 0x800u /* and for a class's first; grows with each */
 #endif
-#define NTH_LFH_MAGAZINE_BYTES 0x10000u /* no magazine holds more than this, but two slots */
+/* What a magazine holds at most, at first and in the end; two slots always. */
+#define NTH_LFH_MAGAZINE_FIRST_BYTES 0x1000u
+#define NTH_LFH_MAGAZINE_BYTES 0x10000u
+#define NTH_LFH_SLOTS_FIRST 2u /* least slots of a class's first chunk */
 #define NTH_LFH_SLOTS_MAX 384u
-#define NTH_LFH_SLOTS_MIN 8u
+#define NTH_LFH_SLOTS_MIN 8u /* least of a full-grown chunk */
 
 #define NTH_QUARANTINE_COUNT 64u /* destroyed heap bases that are not reused */
 #define NTH_HEAP_MAX_COUNT 65536u
@@ -72,7 +75,8 @@ static_assert(NTH_SEGMENT_RESERVE_BYTES % 0x10000u == 0, "segments are whole gra
 static_assert(NTH_LFH_START_COUNT >= 2, "the first block of a class is the back end's");
 static_assert(NTH_LFH_SLOTS_MAX <= 512, "a slot's number has 9 bits in its header");
 static_assert(NTH_LFH_SLOTS_MAX % 48 == 0, "a chunk's free words hold 48 slots each");
-static_assert(NTH_LFH_SLOTS_MIN <= NTH_LFH_SLOTS_FIRST || NTH_LFH_SLOTS_FIRST >= 4, "a start");
+static_assert(NTH_LFH_SLOTS_FIRST <= NTH_LFH_SLOTS_MIN, "a class's first chunk is its smallest");
+static_assert(NTH_LFH_MAGAZINE_MAX <= 0xFFu, "a fill word's count and limit have 8 bits each");
 static_assert(NTH_LFH_MAX_BYTES <= 0x4000u, "a slot's slack has 14 bits in its header");
 
 #endif

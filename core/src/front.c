@@ -246,7 +246,7 @@ static void slots_init(const struct nth_heap *heap, const struct nth_chunk *chun
     }
 }
 
-/* A new chunk for the class; each one is twice the last, up to full size. */
+/* A new chunk for the class: the more it has, the larger, up to full size. */
 static enum nth_status chunk_make(struct nth_heap *heap, uint32_t bucket, struct nth_chunk *chunk)
 {
     struct nth_bucket *class = &heap->buckets[bucket];
@@ -257,7 +257,8 @@ static enum nth_status chunk_make(struct nth_heap *heap, uint32_t bucket, struct
         return status;
     }
     const uint32_t most = nth_bucket_slots(bucket);
-    const uint64_t wish = (uint64_t)NTH_LFH_SLOTS_FIRST << (chunks < 8 ? chunks : 8);
+    const uint64_t first = nth_bucket_slots_first(bucket);
+    const uint64_t wish = first + first * chunks / 2u;
     chunk->bucket = bucket;
     chunk->slots = wish < most ? (uint32_t)wish : most;
     chunk->offset = 0;
@@ -450,18 +451,10 @@ static enum nth_status slot_draw(struct nth_heap *heap, struct nth_chunk *chunk,
     return NTH_OK;
 }
 
-/* The class's first chunk with free slots, made when there is none. */
-static enum nth_status chunk_first(struct nth_heap *heap, uint32_t bucket, struct nth_chunk *chunk)
+static enum nth_status magazine_fill(struct nth_heap *heap, const struct nth_cache *cache,
+                                     uint32_t bucket, uint32_t *fill)
 {
-    uint64_t first = 0;
-    const enum nth_status status = chunk_head(heap, bucket, &first, chunk);
-    return status == NTH_OK && first == 0 ? chunk_make(heap, bucket, chunk) : status;
-}
-
-static enum nth_status magazine_count(struct nth_heap *heap, struct nth_cache *cache,
-                                      uint32_t bucket, uint32_t *count)
-{
-    if (!nth_cache_count(cache, bucket, heap->config.key.first, count)) {
+    if (!nth_cache_fill(cache, bucket, heap->config.key.first, fill)) {
         nth_note(NTH_CORRUPT_CACHE, NULL, "cache.counts");
         return NTH_CORRUPT;
     }
@@ -469,22 +462,23 @@ static enum nth_status magazine_count(struct nth_heap *heap, struct nth_cache *c
 }
 
 static void magazine_push(const struct nth_heap *heap, struct nth_cache *cache, uint32_t bucket,
-                          uint32_t count, uint64_t reference)
+                          uint32_t fill, uint64_t reference)
 {
     const uint64_t key = heap->config.key.first;
-    cache->slots[bucket][count] = nth_cache_slot_seal(reference, nth_cache_pad(key, bucket));
-    nth_cache_count_put(cache, bucket, count + 1, key);
+    cache->slots[bucket][nth_fill_count(fill)] =
+        nth_cache_slot_seal(reference, nth_cache_pad(key, bucket));
+    nth_cache_fill_put(cache, bucket, fill + 1, key);
 }
 
 /* The slot on top of a magazine, checked to be a free slot of the class. */
 static enum nth_status magazine_top(struct nth_heap *heap, const struct nth_cache *cache,
-                                    uint32_t bucket, uint32_t count, struct nth_block *slot)
+                                    uint32_t bucket, uint32_t fill, struct nth_block *slot)
 {
     const uint64_t pad = nth_cache_pad(heap->config.key.first, bucket);
     struct nth_region *region = NULL;
     uint64_t reference = 0;
     uint64_t offset = 0;
-    if (!nth_cache_slot_open(cache->slots[bucket][count - 1], pad, &reference) ||
+    if (!nth_cache_slot_open(cache->slots[bucket][nth_fill_count(fill) - 1], pad, &reference) ||
         nth_reference_resolve(heap, reference, &region, &offset) != NTH_OK) {
         nth_note(NTH_CORRUPT_CACHE, NULL, "cache.slots");
         return NTH_CORRUPT;
@@ -501,15 +495,15 @@ static enum nth_status magazine_top(struct nth_heap *heap, const struct nth_cach
 static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *cache,
                                       uint32_t bucket, uint32_t keep, bool all)
 {
-    uint32_t count = 0;
+    uint32_t fill = 0;
     struct nth_chunk last = {.slots = 0};
-    enum nth_status status = magazine_count(heap, cache, bucket, &count);
-    while (status == NTH_OK && count > keep) {
+    enum nth_status status = magazine_fill(heap, cache, bucket, &fill);
+    while (status == NTH_OK && nth_fill_count(fill) > keep) {
         struct nth_block slot;
-        status = magazine_top(heap, cache, bucket, count, &slot);
+        status = magazine_top(heap, cache, bucket, fill, &slot);
         if (status == NTH_OK) {
-            count--;
-            nth_cache_count_put(cache, bucket, count, heap->config.key.first);
+            fill--;
+            nth_cache_fill_put(cache, bucket, fill, heap->config.key.first);
             status = slot_return(heap, &slot, all, &last);
         }
     }
@@ -519,20 +513,20 @@ static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *c
 /* Move up to `most` slots of one free word into a magazine. Slots are looked at when they are taken
  * from the magazine: here only the words that name them are. */
 static enum nth_status word_draw(struct nth_heap *heap, struct nth_cache *cache,
-                                 struct nth_chunk *chunk, uint32_t word, uint32_t *count,
+                                 struct nth_chunk *chunk, uint32_t word, uint32_t *fill,
                                  uint32_t most)
 {
     const uint32_t first = word * SLOTS_PER_WORD;
     uint64_t bits = 0;
     enum nth_status status = free_word(heap, chunk, first, &bits);
     const uint64_t before = bits;
-    while (status == NTH_OK && bits != 0 && *count < most && chunk->free > 0) {
+    while (status == NTH_OK && bits != 0 && nth_fill_count(*fill) < most && chunk->free > 0) {
         const uint32_t slot = first + (uint32_t)__builtin_ctzll(bits);
         if (slot >= chunk->slots) {
             status = broken(chunk->region, chunk->offset, "chunk.free");
             break;
         }
-        magazine_push(heap, cache, chunk->bucket, (*count)++,
+        magazine_push(heap, cache, chunk->bucket, (*fill)++,
                       nth_block_reference(chunk->region, nth_chunk_slot(chunk, slot)));
         bits &= bits - 1;
         chunk->free--;
@@ -543,16 +537,42 @@ static enum nth_status word_draw(struct nth_heap *heap, struct nth_cache *cache,
     return status;
 }
 
-/* Half a magazine at a time, as far as the class's chunks go without making a new one. */
+/* The slots of a magazine from `first` on the other way round: drawn in the order of their
+ * addresses, they are to be taken in it too. */
+static void magazine_reverse(struct nth_cache *cache, uint32_t bucket, uint32_t first,
+                             uint32_t count)
+{
+    uint64_t *slots = cache->slots[bucket];
+    for (uint32_t last = count; first + 1 < last; first++) {
+        const uint64_t word = slots[first];
+        slots[first] = slots[--last];
+        slots[last] = word;
+    }
+}
+
+/* The magazine was too full and is empty now: it may hold twice as many slots from here on. */
+static uint32_t magazine_grown(uint32_t fill, uint32_t most)
+{
+    const uint32_t twice = 2u * nth_fill_limit(fill);
+    return (twice < most ? twice : most) << NTH_FILL_LIMIT_SHIFT | nth_fill_count(fill);
+}
+
+/* Most of what it may hold, as far as the class's chunks go without making a new one. Not all: the
+ * next block to be freed wants a place. */
 static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *cache,
                                        uint32_t bucket)
 {
-    const uint32_t want = nth_bucket_magazine(bucket) / 2u;
     const uint32_t words = nth_bucket_words(bucket);
-    uint32_t count = 0;
+    uint32_t fill = 0;
     uint64_t first = 0;
-    enum nth_status status = magazine_count(heap, cache, bucket, &count);
-    while (status == NTH_OK && count < want) {
+    enum nth_status status = magazine_fill(heap, cache, bucket, &fill);
+    if (status == NTH_OK && (fill & NTH_FILL_WAS_FULL) != 0) {
+        fill = magazine_grown(fill, nth_bucket_magazine(bucket));
+        nth_cache_fill_put(cache, bucket, fill, heap->config.key.first);
+    }
+    const uint32_t want = nth_fill_limit(fill) - nth_fill_limit(fill) / 4u;
+    const uint32_t had = nth_fill_count(fill);
+    while (status == NTH_OK && nth_fill_count(fill) < want) {
         struct nth_chunk chunk;
         status = chunk_head(heap, bucket, &first, &chunk);
         status = status == NTH_OK && first != 0 ? chunk_list_check(heap, &chunk) : status;
@@ -560,8 +580,9 @@ static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *
             break;
         }
         const uint32_t before = chunk.free;
-        for (uint32_t word = 0; status == NTH_OK && word < words && count < want; word++) {
-            status = word_draw(heap, cache, &chunk, word, &count, want);
+        for (uint32_t word = 0; status == NTH_OK && word < words && nth_fill_count(fill) < want;
+             word++) {
+            status = word_draw(heap, cache, &chunk, word, &fill, want);
         }
         if (chunk.free == 0) {
             chunk_unlink(heap, &chunk);
@@ -571,6 +592,7 @@ static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *
             status = broken(chunk.region, chunk.offset, "chunk.free");
         }
     }
+    magazine_reverse(cache, bucket, had, nth_fill_count(fill));
     return status;
 }
 
@@ -601,49 +623,79 @@ void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
     }
 }
 
+/* A free slot from a thread's magazine; NTH_ABSENT when it has none. */
+static enum nth_status magazine_take(struct nth_heap *heap, struct nth_cache *cache,
+                                     uint32_t bucket, struct nth_block *slot)
+{
+    uint32_t fill = 0;
+    enum nth_status status = magazine_fill(heap, cache, bucket, &fill);
+    if (status != NTH_OK || nth_fill_count(fill) == 0) {
+        return status == NTH_OK ? NTH_ABSENT : status;
+    }
+    status = magazine_top(heap, cache, bucket, fill, slot);
+    if (status == NTH_OK) {
+        nth_cache_fill_put(cache, bucket, fill - 1, heap->config.key.first);
+    }
+    return status;
+}
+
+/* A free slot from the class's chunks as they are; NTH_ABSENT when they are full. */
+static enum nth_status chunk_take(struct nth_heap *heap, uint32_t bucket, struct nth_block *slot)
+{
+    struct nth_chunk chunk;
+    uint64_t first = 0;
+    uint64_t offset = 0;
+    enum nth_status status = chunk_head(heap, bucket, &first, &chunk);
+    if (status == NTH_OK && first == 0) {
+        return NTH_ABSENT;
+    }
+    status = status == NTH_OK ? slot_draw(heap, &chunk, &offset) : status;
+    return status == NTH_OK ? nth_block_read(heap, chunk.region, offset, slot) : status;
+}
+
 enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t bytes,
                                struct nth_block *block)
 {
     struct nth_cache *cache = nth_cache_own(heap);
-    uint32_t count = 0;
-    enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
+    const uint32_t last = bucket + nth_bucket_reach(bucket);
+    enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_ABSENT;
+    uint32_t drawn = NTH_BUCKET_COUNT; /* the class whose chunk the slot came from */
     nth_hot_fill(heap, cache);
-    if (status == NTH_OK && cache != NULL) {
-        status = magazine_count(heap, cache, bucket, &count);
-        if (status == NTH_OK && count > 0) {
-            status = magazine_top(heap, cache, bucket, count, block);
-            if (status == NTH_OK) {
-                nth_cache_count_put(cache, bucket, count - 1, heap->config.key.first);
-                slot_hand_out(heap, block, bytes);
-            }
-            return status;
-        }
+    for (uint32_t from = bucket; status == NTH_ABSENT && cache != NULL && from <= last; from++) {
+        status = magazine_take(heap, cache, from, block);
     }
-    struct nth_chunk chunk;
-    uint64_t offset = 0;
-    status = status == NTH_OK ? chunk_first(heap, bucket, &chunk) : status;
-    status = status == NTH_OK ? slot_draw(heap, &chunk, &offset) : status;
-    status = status == NTH_OK ? nth_block_read(heap, chunk.region, offset, block) : status;
+    for (uint32_t from = bucket; status == NTH_ABSENT && from <= last; from++) {
+        status = chunk_take(heap, from, block);
+        drawn = from;
+    }
+    if (status == NTH_ABSENT) {
+        struct nth_chunk chunk;
+        status = chunk_make(heap, bucket, &chunk);
+        status = status == NTH_OK ? chunk_take(heap, bucket, block) : status;
+        drawn = bucket;
+    }
     if (status != NTH_OK) {
         return status == NTH_NO_MEMORY ? NTH_ABSENT : status;
     }
     slot_hand_out(heap, block, bytes);
-    return cache != NULL ? magazine_refill(heap, cache, bucket) : NTH_OK;
+    return drawn != NTH_BUCKET_COUNT && cache != NULL ? magazine_refill(heap, cache, drawn)
+                                                      : NTH_OK;
 }
 
 enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
 {
     struct nth_cache *cache = nth_cache_own(heap);
     const uint32_t bucket = block->bucket;
-    uint32_t count = 0;
+    uint32_t fill = 0;
     enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
     struct nth_chunk chunk;
     status = status == NTH_OK ? nth_chunk_of(heap, block, &chunk) : status;
     if (status == NTH_OK && cache != NULL) {
-        status = magazine_count(heap, cache, bucket, &count);
-        if (status == NTH_OK && count >= nth_bucket_magazine(bucket)) {
-            status = magazine_empty(heap, cache, bucket, nth_bucket_magazine(bucket) / 2u, false);
-            status = status == NTH_OK ? magazine_count(heap, cache, bucket, &count) : status;
+        status = magazine_fill(heap, cache, bucket, &fill);
+        if (status == NTH_OK && nth_fill_count(fill) >= nth_fill_limit(fill)) {
+            nth_cache_fill_put(cache, bucket, fill | NTH_FILL_WAS_FULL, heap->config.key.first);
+            status = magazine_empty(heap, cache, bucket, nth_fill_limit(fill) / 2u, false);
+            status = status == NTH_OK ? magazine_fill(heap, cache, bucket, &fill) : status;
         }
     }
     if (status != NTH_OK) {
@@ -657,7 +709,7 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
         struct nth_chunk last = {.slots = 0};
         return slot_return(heap, block, false, &last);
     }
-    magazine_push(heap, cache, bucket, count, nth_block_reference(block->region, block->offset));
+    magazine_push(heap, cache, bucket, fill, nth_block_reference(block->region, block->offset));
     return NTH_OK;
 }
 
@@ -703,9 +755,9 @@ enum nth_status nth_front_compact(struct nth_heap *heap)
 static enum nth_status magazine_check(struct nth_heap *heap, struct nth_cache *cache,
                                       uint32_t bucket, uint64_t *cached)
 {
-    uint32_t count = 0;
-    enum nth_status status = magazine_count(heap, cache, bucket, &count);
-    for (uint32_t idx = 0; status == NTH_OK && idx < count; idx++) {
+    uint32_t fill = 0;
+    enum nth_status status = magazine_fill(heap, cache, bucket, &fill);
+    for (uint32_t idx = 0; status == NTH_OK && idx < nth_fill_count(fill); idx++) {
         struct nth_block slot;
         struct nth_chunk chunk;
         uint64_t bits = 0;
@@ -717,7 +769,7 @@ static enum nth_status magazine_check(struct nth_heap *heap, struct nth_cache *c
             return NTH_CORRUPT;
         }
     }
-    *cached += count;
+    *cached += nth_fill_count(fill);
     return status;
 }
 

@@ -31,8 +31,8 @@ static inline uint64_t with_generation(uint64_t value, uint8_t tag)
                                                                     << NTH_HEADER_GENERATION_SHIFT;
 }
 
-/* The segment around an address: this thread's own note of it, or looked up and noted. Notes stand in
- * pairs, since two segments may share a stretch of addresses. */
+/* The segment around an address: this thread's own note of it, or looked up and noted. Notes stand
+ * in pairs, since two segments may share a stretch of addresses. */
 NTH_NOINLINE static const struct nth_seen *look_up(struct nth_hot *hot, struct nth_seen *seen,
                                                    uint64_t address)
 {
@@ -71,15 +71,34 @@ NTH_UNWATCHED static inline void header_store(uint64_t address, uint64_t word)
     *(volatile uint64_t *)(uintptr_t)address = word;
 }
 
-static inline void *take(struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
+/* A magazine that is not empty: the class's own, or that of one of the next classes that may serve
+ * for it. Not one of them: NTH_BUCKET_COUNT. */
+static inline uint32_t choose(const struct nth_hot *hot, uint32_t bucket, uint32_t *fill)
+{
+    const uint64_t key = hot->key.first;
+    bool whole = nth_cache_fill(hot->cache, bucket, key, fill);
+    if (NTH_LIKELY(whole && nth_fill_count(*fill) != 0)) {
+        return bucket;
+    }
+    for (uint32_t left = nth_bucket_reach(bucket); whole && left > 0; left--) {
+        whole = nth_cache_fill(hot->cache, ++bucket, key, fill);
+        if (whole && nth_fill_count(*fill) != 0) {
+            return bucket;
+        }
+    }
+    return NTH_BUCKET_COUNT;
+}
+
+static inline void *take(struct nth_hot *hot, uint64_t bytes, uint32_t wanted)
 {
     struct nth_cache *cache = hot->cache;
     const uint64_t key = hot->key.first;
-    uint32_t count = 0;
+    uint32_t fill = 0;
     uint64_t reference = 0;
     uint64_t value = 0;
-    if (NTH_UNLIKELY(!nth_cache_count(cache, bucket, key, &count) || count == 0 ||
-                     !nth_cache_slot_open(cache->slots[bucket][count - 1],
+    const uint32_t bucket = choose(hot, wanted, &fill);
+    if (NTH_UNLIKELY(bucket == NTH_BUCKET_COUNT ||
+                     !nth_cache_slot_open(cache->slots[bucket][nth_fill_count(fill) - 1],
                                           nth_cache_pad(key, bucket), &reference))) {
         return NULL;
     }
@@ -99,7 +118,7 @@ static inline void *take(struct nth_hot *hot, uint64_t bytes, uint32_t bucket)
                      !generation_agrees(value, old))) {
         return NULL;
     }
-    nth_cache_count_put(cache, bucket, count - 1, key);
+    nth_cache_fill_put(cache, bucket, fill - 1, key);
     const uint8_t fresh = nth_tag_next(old, offset, true);
     *tag = fresh;
     const uint64_t slack = nth_bucket_bytes(bucket) - NTH_HEADER_BYTES - bytes;
@@ -131,7 +150,7 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
     const uint64_t key = hot->key.first;
     const struct nth_seen *seen = segment_of(hot, address);
     uint64_t value = 0;
-    uint32_t count = 0;
+    uint32_t fill = 0;
     if (NTH_UNLIKELY(seen == NULL)) {
         return false;
     }
@@ -148,8 +167,8 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
         return false;
     }
     const uint32_t bucket = (uint32_t)(value >> NTH_HEADER_BODY_SHIFT) & 0x7Fu;
-    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT || !nth_cache_count(cache, bucket, key, &count) ||
-                     count >= nth_bucket_magazine(bucket))) {
+    if (NTH_UNLIKELY(bucket >= NTH_BUCKET_COUNT || !nth_cache_fill(cache, bucket, key, &fill) ||
+                     nth_fill_count(fill) >= nth_fill_limit(fill))) {
         return false;
     }
     nth_poison((void *)(uintptr_t)address, (size_t)nth_bucket_bytes(bucket));
@@ -157,8 +176,9 @@ static inline bool give(struct nth_hot *hot, uint64_t address)
     *tag = fresh;
     const uint64_t free_value = (value & (0x1FFull << SLOT_SHIFT)) | header_free(bucket);
     header_store(address, nth_word_seal(with_generation(free_value, fresh), pad));
-    cache->slots[bucket][count] = nth_cache_slot_seal(reference, nth_cache_pad(key, bucket));
-    nth_cache_count_put(cache, bucket, count + 1, key);
+    cache->slots[bucket][nth_fill_count(fill)] =
+        nth_cache_slot_seal(reference, nth_cache_pad(key, bucket));
+    nth_cache_fill_put(cache, bucket, fill + 1, key);
     return true;
 }
 

@@ -9,12 +9,12 @@
 
 #include "process.h"
 #include "region.h"
+#include "sizes.h"
 
 #define NTH_BIN_EXACT_COUNT 64u /* sizes below this many units have a list of their own */
 #define NTH_BIN_STEP_COUNT 8u   /* lists for each power of two above */
 #define NTH_BIN_COUNT 240u
 #define NTH_BIN_MAP_WORDS (NTH_BIN_COUNT / NTH_WORD_BITS)
-#define NTH_BUCKET_COUNT 112u
 #define NTH_SEGMENT_NEAR_COUNT 32u /* segments whose pointers need no directory page */
 
 static_assert(NTH_BIN_COUNT % NTH_WORD_BITS == 0, "bin map words are full");

@@ -82,11 +82,6 @@ void *nth_gate_enter(void *heap)
     }
 }
 
-void nth_gate_leave(void *outer)
-{
-    nth_store_release(&nth_self.inside, outer);
-}
-
 static void barrier_everywhere(void)
 {
     nth_fence_seq();

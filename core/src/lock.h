@@ -20,7 +20,10 @@ void nth_gate_open(struct nth_slot *slot);
 /* Say that this thread works in `heap` from here on; waits while a fork is under way. Returns what
  * it worked in before, for nth_gate_leave. */
 void *nth_gate_enter(void *heap);
-void nth_gate_leave(void *outer);
+static inline void nth_gate_leave(void *outer)
+{
+    nth_store_release(&nth_self.inside, outer);
+}
 
 /* Make this thread known to gates and fork; once a thread. */
 void nth_thread_join(void);

@@ -98,8 +98,8 @@ static inline uint64_t nth_place_of(uint64_t address)
 
 static inline uint64_t nth_place_address(uint64_t place)
 {
-    const uint64_t distance = (place << 3) | ((place >> 47) != 0 ? ~0ull << 51 : 0u);
-    return distance + nth_process.low;
+    const uint64_t sign = 1ull << 50; /* of a distance below the lowest address, modulo 2^51 */
+    return (((place << 3) ^ sign) - sign) + nth_process.low;
 }
 
 _Noreturn void nth_terminate(NTSTATUS status);

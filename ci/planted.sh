@@ -165,7 +165,8 @@ trial() {
     work=$(mktemp -d)
     began=$(date +%s%N)
     (cd "$work" && mkdir empty &&
-        HEAPRIG_STATS=$work/stats timeout -k 5 "$limit" "$@" >"$work/log" 2>&1) || status=$?
+        HEAPRIG_STATS=$work/stats timeout -k 5 "$limit" "$@" >"$work/log" 2>&1) 2>/dev/null ||
+        status=$?
     ended=$(date +%s%N)
     read -r reached triggered < <(od -An -v -t u8 -j 32 -N 16 "$work/stats" | tr -s ' ')
     if [ "$status" -ne 0 ] && [ "$status" -ne 124 ]; then

@@ -16,7 +16,7 @@
 #define DEFAULT_RESERVE_PAGES 64u
 #define RESERVE_STEP_PAGES 16u
 #define FOREIGN_MIN_PAGES 2u
-#define SIZE_LIMIT (SIZE_MAX / 2 - NTH_GRANULE_BYTES) /* rounding up cannot wrap below it */
+#define SIZE_LIMIT (SIZE_MAX / 2 - 1) /* ruling D22; rounding up cannot wrap there */
 
 static size_t pages_up(size_t bytes)
 {

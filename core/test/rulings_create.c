@@ -139,6 +139,9 @@ static void heapcreate_tells_a_size_that_cannot_be_from_shortage(void **state)
     SetLastError(RIG_LAST_ERROR);
     assert_null(HeapCreate(0, 0, SIZE_MAX / 4));
     assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
+    SetLastError(RIG_LAST_ERROR);
+    assert_null(HeapCreate(0, SIZE_MAX / 2 - 1, 0));
+    assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
     assert_null(create(HEAP_GROWABLE, SIZE_MAX, 0));
     assert_null(create(HEAP_GROWABLE, 0, SIZE_MAX));
     assert_null(create(HEAP_GROWABLE, SIZE_MAX / 2, 0));

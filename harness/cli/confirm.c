@@ -211,6 +211,7 @@ void rig_timeout_start(const struct rig_confirm *confirm, bool plain, bool json)
 {
     struct sigaction action = {.sa_handler = time_is_up};
     cJSON *name = cJSON_CreateString(confirm->input->name);
+    cJSON_free(limit.name);
     limit.confirm = confirm;
     limit.plain = plain;
     limit.json = json;

@@ -195,14 +195,31 @@ static bool confirmed(const struct rig_finding *finding, const struct rig_confir
     return strcmp(line, same) == 0;
 }
 
+/* A path as a shell takes it. */
+static void quoted(const char *path, char *out, size_t out_bytes)
+{
+    size_t len = 0;
+    if (strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./,:=+-") ==
+        strlen(path)) {
+        (void)snprintf(out, out_bytes, "%s", path);
+        return;
+    }
+    out[len++] = '\'';
+    for (; *path != '\0' && len + 6 < out_bytes; path++) {
+        len += (size_t)snprintf(out + len, out_bytes - len, *path == '\'' ? "'\\''" : "%c", *path);
+    }
+    (void)snprintf(out + len, out_bytes - len, "'");
+}
+
 static void reproduce(const struct rig_confirm *confirm, char *out, size_t out_bytes)
 {
     char every[48] = "";
+    char path[RIG_LOAD_ERROR_BYTES_MAX];
+    quoted(confirm->input->path, path, sizeof(path));
     if (confirm->check_every != 0) {
         (void)snprintf(every, sizeof(every), " --check-every %lu", confirm->check_every);
     }
-    (void)snprintf(out, out_bytes, "heaprig run --subject %s%s %s", confirm->subject, every,
-                   confirm->input->path);
+    (void)snprintf(out, out_bytes, "heaprig run --subject %s%s %s", confirm->subject, every, path);
 }
 
 static void tell_clause(enum rig_clause clause)

@@ -359,7 +359,7 @@ static int record(const struct options *options)
     const char *name = slash != NULL ? slash + 1 : options->command[0];
     if (!recorder_find(recorder)) {
         return fail("../lib/libheaprig-record.so", "expected the recorder there; it comes with a "
-                                                   "64-bit build without sanitizers");
+                                                   "64-bit build without sanitizers and coverage");
     }
     if (strpbrk(recorder, " :") != NULL) {
         return fail(recorder, "expected a path without blanks and colons");

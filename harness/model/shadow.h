@@ -45,9 +45,11 @@ struct rig_heap {
     bool win32;        /* made by HeapCreate */
     bool front_on;     /* a query has said 2, or setting it succeeded: it stays so */
     bool front_able;   /* nothing forbids the low-fragmentation front end */
+    bool walking;      /* a walk step by step has begun and not ended */
     bool front_set;    /* it is on because that was set */
     bool refused_last; /* the last call that may allocate met a refusal */
     bool refused_ever; /* some call did */
+    bool filtered;     /* a filter of the rig used the heap */
     uint8_t idx;
     uint8_t section; /* its lock is this critical section, or RIG_NO_SECTION */
     HANDLE handle;
@@ -58,14 +60,14 @@ struct rig_heap {
     size_t allocation_max_bytes;
     unsigned lock_depth;
     size_t block_count;
-    size_t block_bytes; /* requested, in all */
-    size_t large_count; /* live blocks above the threshold */
-    size_t block_peak;  /* most live blocks at once */
+    size_t block_bytes;    /* requested, in all */
+    size_t large_count;    /* live blocks above the threshold */
+    size_t block_peak;     /* most live blocks at once */
     uint64_t block_total;  /* allocations and reallocations ever */
     size_t segment_bytes;  /* SegmentReserve asked for; 0: unspecified */
     uintptr_t first_free;  /* data of the free block that the walk of the new heap showed, or 0 */
-    uint64_t created;   /* ordinal of its creation: listings are in this order */
-    bool raised_last;   /* the last call that may allocate raised */
+    uint64_t created;      /* ordinal of its creation: listings are in this order */
+    bool raised_last;      /* the last call that may allocate raised */
     uint64_t second_count; /* calls made by the second thread */
 };
 
@@ -78,7 +80,7 @@ struct rig_shadow {
     uint64_t heap_ordinal;
     uint32_t stamp_next;
     uint64_t second_count; /* calls made by the second thread */
-    bool terminates; /* terminate-on-corruption was set */
+    bool terminates;       /* terminate-on-corruption was set */
 };
 
 /* Forget all heaps and blocks (the blocks belong to the caller). Heap 0 is there, its handle not

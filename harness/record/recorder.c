@@ -42,7 +42,7 @@
 #define WINDOW_MIN_BYTES ((size_t)1 << 14)
 #define WINDOW_MAX_BYTES ((size_t)1 << 22)
 #define BOOT_BYTES ((size_t)1 << 16)
-#define BOOT_ALIGNMENT 16u
+#define BOOT_ALIGNMENT ((size_t)16)
 
 /* ---- The allocator below -------------------------------------------------------------------- */
 
@@ -102,10 +102,10 @@ static atomic_size_t boot_used;
 /* Zeroed, never given back; its size stands in front of it. */
 static void *boot_allocate(size_t size)
 {
-    if (size > BOOT_BYTES) {
+    if (size > BOOT_BYTES - 2 * BOOT_ALIGNMENT) {
         return NULL;
     }
-    const size_t whole = (size + 2 * BOOT_ALIGNMENT - 1) & ~(size_t)(BOOT_ALIGNMENT - 1);
+    const size_t whole = (size + 2 * BOOT_ALIGNMENT - 1) & ~(BOOT_ALIGNMENT - 1);
     const size_t start = atomic_fetch_add(&boot_used, whole);
     if (start > BOOT_BYTES - whole) {
         return NULL;

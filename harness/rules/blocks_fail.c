@@ -89,24 +89,28 @@ static void rules_resize(struct rig_judge *judge, const struct rig_step *step)
 
 /* ---- All three ---- */
 
+/* The filter's small block is only sure where it is not memory that is short. */
+static bool could_serve_filter(const struct rig_step *step)
+{
+    return step->context == RIG_CONTEXT_FILTER && !a_shortage(step) && !rig_refused(step) &&
+           step->heap_before.growable && step->heap_before.allocation_max_bytes >= RIG_FILTER_BYTES;
+}
+
 static void rules_exception(struct rig_judge *judge, const struct rig_step *step)
 {
     const EXCEPTION_RECORD *record = &step->outcome.exception;
     const bool raised = rig_raised_itself(step);
-    const bool filtered = step->context == RIG_CONTEXT_FILTER && !step->outcome.routine_raised;
     const bool continued = step->context == RIG_CONTEXT_CONTINUE && step->outcome.filter_runs > 0;
     CLAUSE(SEH_05, raised && continued && (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0,
            !step->outcome.raised);
     CLAUSE(SEH_07, raised, record->NumberParameters <= EXCEPTION_MAXIMUM_PARAMETERS);
     CLAUSE(SEH_13, raised && step->lock_known, !step->lock_left);
     CLAUSE(SEH_16, raised, record->ExceptionCode >> 30 == 3);
-    /* Room for the filter's small block is only sure where nothing else is the matter. */
     CLAUSE(D7, raised,
            record->ExceptionFlags == 0 && record->ExceptionRecord == NULL &&
                record->NumberParameters == 1 &&
                record->ExceptionInformation[0] == step->size_bytes &&
-               (!filtered || a_shortage(step) || !step->heap_before.growable || rig_refused(step) ||
-                step->outcome.filter_used_heap));
+               (!could_serve_filter(step) || step->outcome.filter_used_heap));
 }
 
 void rig_rules_fail(struct rig_judge *judge, const struct rig_step *step)

@@ -12,11 +12,10 @@
 
 /* Options that a heap can have, and those of them that the documents name. */
 #define OPTIONS_HONOURED                                                                           \
-    (HEAP_NO_SERIALIZE | HEAP_GROWABLE | HEAP_GENERATE_EXCEPTIONS | HEAP_DISABLE_COALESCE_ON_FREE | \
-     HEAP_CREATE_ALIGN_16 | HEAP_CREATE_ENABLE_EXECUTE)
+    (HEAP_NO_SERIALIZE | HEAP_GROWABLE | HEAP_GENERATE_EXCEPTIONS |                                \
+     HEAP_DISABLE_COALESCE_ON_FREE | HEAP_CREATE_ALIGN_16 | HEAP_CREATE_ENABLE_EXECUTE)
 #define OPTIONS_RTL (HEAP_NO_SERIALIZE | HEAP_GROWABLE | HEAP_GENERATE_EXCEPTIONS)
-#define OPTIONS_WIN32                                                                              \
-    (HEAP_NO_SERIALIZE | HEAP_GENERATE_EXCEPTIONS | HEAP_CREATE_ENABLE_EXECUTE)
+#define OPTIONS_WIN32 (HEAP_NO_SERIALIZE | HEAP_GENERATE_EXCEPTIONS | HEAP_CREATE_ENABLE_EXECUTE)
 
 /* The plain words at a handle (D33). */
 #define PLAIN_MARK 0xFFEEFFEEu
@@ -27,13 +26,13 @@
 struct creation {
     const struct rig_step *step;
     bool made;
-    bool lawful;        /* breaks no rule that the documents or a ruling name */
-    bool excused;       /* made, or refused memory, or the subject does not tell of refusals */
+    bool lawful;  /* breaks no rule that the documents or a ruling name */
+    bool excused; /* made, or refused memory, or the subject does not tell of refusals */
     bool growable;
-    bool based;         /* in the caller's memory */
+    bool based;           /* in the caller's memory */
     size_t reserve_bytes; /* as asked for, by the arguments or by the parameters */
     size_t commit_bytes;
-    size_t reserve_due;   /* as the documents round them */
+    size_t reserve_due; /* as the documents round them */
     size_t commit_due;
     const struct rig_element *region; /* the first that a walk shows, or NULL */
     size_t region_bytes;              /* all of it */
@@ -120,8 +119,8 @@ static struct creation creation_of(const struct rig_step *step)
     struct creation creation = {
         .step = step,
         .made = step->outcome.value != 0,
-        .growable = step->win32 ? step->create.reserve_bytes == 0
-                                : (step->flags & HEAP_GROWABLE) != 0,
+        .growable =
+            step->win32 ? step->create.reserve_bytes == 0 : (step->flags & HEAP_GROWABLE) != 0,
         .based = step->create.base != NULL,
         .reserve_bytes = step->create.reserve_bytes,
         .commit_bytes = step->create.commit_bytes,
@@ -190,11 +189,13 @@ static void rules_sizes_rtl(struct rig_judge *judge, const struct creation *crea
                (creation->region->committed_bytes >= creation->commit_due &&
                 creation->region->committed_bytes + creation->region->uncommitted_bytes >=
                     creation->reserve_due));
-    CLAUSE(HPARAM_09, own && step->create.has_parameters &&
-                          step->create.parameters.InitialCommit > creation->commit_due,
+    CLAUSE(HPARAM_09,
+           own && step->create.has_parameters &&
+               step->create.parameters.InitialCommit > creation->commit_due,
            creation->region->committed_bytes < step->create.parameters.InitialCommit);
-    CLAUSE(HPARAM_10, own && step->create.has_parameters &&
-                          step->create.parameters.InitialReserve > creation->reserve_due,
+    CLAUSE(HPARAM_10,
+           own && step->create.has_parameters &&
+               step->create.parameters.InitialReserve > creation->reserve_due,
            creation->region_bytes < step->create.parameters.InitialReserve);
 }
 
@@ -302,8 +303,7 @@ static void rules_success_ruled(struct rig_judge *judge, const struct creation *
     CLAUSE(D33, step->create.plain_seen,
            step->create.plain_mark == PLAIN_MARK && step->create.plain_flags == plain &&
                step->create.plain_forced == (plain & ~PLAIN_NOT_FORCED));
-    CLAUSE(D53, creation->made && !creation->based && step->gone_count > 0,
-           !step->create.reused);
+    CLAUSE(D53, creation->made && !creation->based && step->gone_count > 0, !step->create.reused);
 }
 
 /* ---- The caller's memory, routine, lock, parameters ----------------------------------------- */

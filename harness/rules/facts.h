@@ -64,7 +64,7 @@ static inline bool rig_succeeded(const struct rig_step *step)
 
 /* ---- Allocating and reallocating ---- */
 
-#define RIG_ROOM_SPARE_BYTES 128u /* of what a heap may keep for itself beside one block */
+#define RIG_ROOM_SPARE_BYTES 128u     /* of what a heap may keep for itself beside one block */
 #define RIG_FIXED_MAX_BYTES 0x100000u /* no document lets a fixed heap serve that much at once */
 
 /* The heap's own exception, not one that passed through from a CommitRoutine. */
@@ -98,7 +98,8 @@ static inline bool rig_must_succeed(const struct rig_step *step)
     if (!rig_failed(step)) {
         return true;
     }
-    return step->expect == RIG_EXPECT_BLOCK && !rig_shortage_believed(step) && !rig_in_place(step) &&
+    return step->expect == RIG_EXPECT_BLOCK && !rig_shortage_believed(step) &&
+           !rig_in_place(step) &&
            (step->heap_before.growable || rig_fits(step, step->room.run_bytes));
 }
 

@@ -42,8 +42,7 @@ static void rules_destroy(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(CREATE_38, gone && heap->has_base, step->base_kept);
     CLAUSE(D24, gone && heap->has_base, step->base_kept);
     CLAUSE(D52, true, gone && rig_error_untouched(step) && step->outcome.reports == 0);
-    CLAUSE(D54, counted && heap->block_count > 0,
-           given_back(step) && step->outcome.reports == 0);
+    CLAUSE(D54, counted && heap->block_count > 0, given_back(step) && step->outcome.reports == 0);
 }
 
 /* ---- Locking -------------------------------------------------------------------------------- */
@@ -103,8 +102,8 @@ static bool allocates(const struct rig_step *step)
 
 static bool looks(const struct rig_step *step)
 {
-    return step->op == RIG_OP_WALK || step->op == RIG_OP_WALK_STEP ||
-           step->op == RIG_OP_VALIDATE || step->op == RIG_OP_VALIDATE_BLOCK;
+    return step->op == RIG_OP_WALK || step->op == RIG_OP_WALK_STEP || step->op == RIG_OP_VALIDATE ||
+           step->op == RIG_OP_VALIDATE_BLOCK;
 }
 
 /* Done as if the first thread had asked. */
@@ -144,11 +143,13 @@ static void rules_second(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(HLOCK_03, waits && block_call, blocked);
     CLAUSE(HLOCK_04, waits && block_call, blocked && served(step));
     CLAUSE(HLOCK_08, waits && looks(step), blocked);
+    CLAUSE(WALK_08, waits && block_call && heap->walking, blocked);
     CLAUSE(HVALID_13, waits && step->op == RIG_OP_VALIDATE && step->win32, blocked);
     CLAUSE(HCOMPACT_09, waits && step->op == RIG_OP_COMPACT && step->win32, blocked);
     CLAUSE(D60, waits && (block_call || looks(step)), blocked);
-    CLAUSE(D60, real && held && passes && block_call && heap->section == RIG_NO_SECTION &&
-                    step->outcome.filter_runs == 0, /* which asks the heap in earnest */
+    CLAUSE(D60,
+           real && held && passes && block_call && heap->section == RIG_NO_SECTION &&
+               step->outcome.filter_runs == 0, /* which asks the heap in earnest */
            !blocked);
 }
 

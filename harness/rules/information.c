@@ -28,9 +28,9 @@ struct refusal {
 static const struct refusal none = {STATUS_SUCCESS, 0};
 static const struct refusal parameter = {STATUS_INVALID_PARAMETER, ERROR_INVALID_PARAMETER};
 static const struct refusal handle = {STATUS_INVALID_HANDLE, ERROR_INVALID_HANDLE};
-static const struct refusal access = {STATUS_ACCESS_VIOLATION, ERROR_NOACCESS};
-static const struct refusal small = {STATUS_BUFFER_TOO_SMALL, ERROR_INSUFFICIENT_BUFFER};
-static const struct refusal mismatch = {STATUS_INFO_LENGTH_MISMATCH, ERROR_BAD_LENGTH};
+static const struct refusal no_access = {STATUS_ACCESS_VIOLATION, ERROR_NOACCESS};
+static const struct refusal too_small = {STATUS_BUFFER_TOO_SMALL, ERROR_INSUFFICIENT_BUFFER};
+static const struct refusal wrong_bytes = {STATUS_INFO_LENGTH_MISMATCH, ERROR_BAD_LENGTH};
 static const struct refusal unsuccessful = {STATUS_UNSUCCESSFUL, ERROR_GEN_FAILURE};
 
 /* Ended just so: success without a trace in the last error, or that refusal. */
@@ -63,27 +63,26 @@ static struct refusal query_due(const struct rig_step *step)
         return parameter;
     }
     if (step->handle_null) {
-        return access;
+        return no_access;
     }
     if (step->info_bytes < VALUE_BYTES) {
-        return small;
+        return too_small;
     }
-    return step->info_null ? access : none;
+    return step->info_null ? no_access : none;
 }
 
 /* Blocks of one size, as they were allocated, that are live now: the most of any size. */
 static unsigned most_alike(const struct rig_judge *judge, const struct rig_heap *heap)
 {
-    uint16_t counts[FRONT_SIZE_MAX / 16 + 1] = {0};
+    uint16_t counts[FRONT_SIZE_MAX + 1] = {0};
     unsigned most = 0;
     struct rig_shadow *shadow = (struct rig_shadow *)(uintptr_t)judge->shadow;
     for (struct rig_block *block = rig_shadow_first(shadow); block != NULL;
          block = rig_shadow_next(block)) {
         const bool counts_here = block->heap == heap->idx && !block->resized &&
-                                 !block->has_user_value && block->size_bytes % 16 == 0 &&
-                                 block->size_bytes <= FRONT_SIZE_MAX;
-        if (counts_here && ++counts[block->size_bytes / 16] > most) {
-            most = counts[block->size_bytes / 16];
+                                 !block->has_user_value && block->size_bytes <= FRONT_SIZE_MAX;
+        if (counts_here && ++counts[block->size_bytes] > most) {
+            most = counts[block->size_bytes];
         }
     }
     return most;
@@ -102,15 +101,14 @@ static void rules_front(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(HCREATE_07, heap->win32 && !rig_serialized(heap), !on);
     CLAUSE(D62, true, on || (step->info_value == 0 && !heap->front_on));
     CLAUSE(D61, !heap->front_able, !on);
-    CLAUSE(D61, !heap->front_set && heap->block_peak < START_COUNT &&
-                    heap->block_total < START_TOTAL,
+    CLAUSE(D61,
+           !heap->front_set && !heap->filtered && heap->block_peak < START_COUNT &&
+               heap->block_total < START_TOTAL,
            !on);
-    if (!on && heap->front_able && heap->block_count >= START_COUNT) {
+    if (heap->front_able && heap->block_count >= START_COUNT) {
         const bool due = most_alike(judge, heap) >= START_COUNT && !heap->refused_ever;
         CLAUSE(LFH_05, due, on);
         CLAUSE(D61, due, on);
-    } else {
-        CLAUSE(LFH_05, on && !heap->front_set, heap->front_able);
     }
 }
 
@@ -164,10 +162,10 @@ static struct refusal set_due(const struct rig_step *step)
         return handle;
     }
     if (step->info_bytes != due_bytes) {
-        return mismatch;
+        return wrong_bytes;
     }
     if (step->info_null) {
-        return access;
+        return no_access;
     }
     if (step->info_class == OPTIMIZE) {
         return step->info_value == 1 ? none : parameter;
@@ -205,15 +203,17 @@ static void rules_set_rest(struct rig_judge *judge, const struct rig_step *step,
            ok && no_more_committed(step));
     CLAUSE(HSET_11, step->win32 && optimize && fine && !step->handle_null,
            ok && no_more_committed(step));
-    CLAUSE(HSET_12, step->win32 && optimize && step->info_bytes == OPTIMIZE_BYTES &&
-                        !step->info_null && step->info_value != 1,
+    CLAUSE(HSET_12,
+           step->win32 && optimize && step->info_bytes == OPTIMIZE_BYTES && !step->info_null &&
+               step->info_value != 1,
            refused(step));
     CLAUSE(HSET_17, step->win32 && fine && step->handle_null, ok);
     CLAUSE(HIC_01, fine, ok);
     CLAUSE(D66, termination, ended_as(step, fine ? none : parameter));
     CLAUSE(D67, optimize && fine, ended_as(step, none) && no_more_committed(step));
-    CLAUSE(D67, optimize && step->info_bytes == OPTIMIZE_BYTES && !step->info_null &&
-                    step->info_value != 1,
+    CLAUSE(D67,
+           optimize && step->info_bytes == OPTIMIZE_BYTES && !step->info_null &&
+               step->info_value != 1,
            ended_as(step, parameter));
 }
 
@@ -226,7 +226,8 @@ static void rules_set(struct rig_judge *judge, const struct rig_step *step)
     const bool ok = rig_succeeded(step);
     const bool odd = step->info_null != (step->info_class == TERMINATION);
     const bool wrong_length = due.status == STATUS_INFO_LENGTH_MISMATCH;
-    CLAUSE(HSET_01, step->win32 && (fine || !odd), fine ? ok : refused(step) && rig_error_set(step));
+    CLAUSE(HSET_01, step->win32 && (fine || !odd),
+           fine ? ok : refused(step) && rig_error_set(step));
     CLAUSE(HSET_15, step->win32 && (!known || wrong_length), refused(step) && rig_error_set(step));
     CLAUSE(LASTERR_03, step->win32 && !ok && !step->outcome.raised && !odd, rig_error_set(step));
     CLAUSE(LASTERR_04, step->win32 && ok,

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lies about making, destroying and locking heaps, and about allocations that only a heap's
+ * Lies about making and destroying heaps, and about allocations that only a heap's
  * creation decides. */
 #include "lies_heaps.h"
 
 #include "../run/exec_internal.h"
 #include "program/size.h"
-
-#include <stdalign.h>
 
 #define GRANULE_BYTES 0x10000u
 
@@ -75,12 +73,18 @@ RTL_CREATE(elsewhere_rtl)
     return rig_honest->RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
 }
 
-static alignas(GRANULE_BYTES) char no_heap_at_all[RIG_PAGE_BYTES];
+/* An address that looks like a handle. */
+static PVOID no_heap_at_all(void)
+{
+    static char memory[2 * GRANULE_BYTES];
+    const uintptr_t up = (uintptr_t)memory + GRANULE_BYTES - 1;
+    return (PVOID)(up - up % GRANULE_BYTES);
+}
 
 RTL_CREATE(wild_rtl)
 {
     UNUSED_CREATE;
-    return no_heap_at_all;
+    return no_heap_at_all();
 }
 
 static HANDLE RIG_NTAPI wild_win32(DWORD options, SIZE_T initial, SIZE_T maximum)
@@ -88,7 +92,38 @@ static HANDLE RIG_NTAPI wild_win32(DWORD options, SIZE_T initial, SIZE_T maximum
     (void)options;
     (void)initial;
     (void)maximum;
-    return no_heap_at_all;
+    return no_heap_at_all();
+}
+
+/* The truth, but for the error. */
+static HANDLE RIG_NTAPI error_win32(DWORD options, SIZE_T initial, SIZE_T maximum)
+{
+    HANDLE heap = rig_honest->HeapCreate(options, initial, maximum);
+    if (heap == NULL) {
+        rig_honest->SetLastError(ERROR_GEN_FAILURE);
+    }
+    return heap;
+}
+
+/* In walks of what was made: the first region is a byte. */
+static NTSTATUS RIG_NTAPI byte_walk(PVOID heap, PRTL_HEAP_WALK_ENTRY entry)
+{
+    const bool begins = entry->DataAddress == NULL;
+    const NTSTATUS status = rig_honest->RtlWalkHeap(heap, entry);
+    if (begins && (uint32_t)status == STATUS_SUCCESS) {
+        entry->DataSize = 1;
+        entry->Segment.CommittedSize = 1;
+        entry->Segment.UnCommittedSize = 0;
+    }
+    return status;
+}
+
+static BOOL RIG_NTAPI more_walk(HANDLE heap, LPPROCESS_HEAP_ENTRY entry)
+{
+    const bool begins = entry->lpData == NULL;
+    const BOOL found = rig_honest->HeapWalk(heap, entry);
+    entry->cbData *= begins && found ? 2u : 1u;
+    return found;
 }
 
 RTL_CREATE(options_rtl)
@@ -162,6 +197,30 @@ static PVOID RIG_NTAPI alloc_raise(PVOID heap, ULONG flags, SIZE_T size)
     return NULL;
 }
 
+struct asking {
+    PVOID heap;
+    ULONG flags;
+    SIZE_T size;
+};
+
+static void ask(void *context)
+{
+    const struct asking *asking = context;
+    (void)rig_honest->HeapAlloc(asking->heap, asking->flags, asking->size);
+}
+
+/* What a routine raised is kept back; where it raised nothing, something else is raised. */
+static PVOID RIG_NTAPI alloc_swap(PVOID heap, ULONG flags, SIZE_T size)
+{
+    EXCEPTION_RECORD record;
+    struct asking asking = {heap, flags & ~HEAP_GENERATE_EXCEPTIONS, size};
+    if (!rig_honest->guard(ask, &asking, &record)) {
+        return alloc_block(heap, 0, 1);
+    }
+    rig_lie_raise_code();
+    return NULL;
+}
+
 /* ---- Destroying ----------------------------------------------------------------------------- */
 
 static PVOID RIG_NTAPI destroy_no_rtl(PVOID heap)
@@ -205,143 +264,30 @@ static BOOL RIG_NTAPI base_gone_win32(HANDLE heap)
     return base_gone_rtl(heap) == NULL;
 }
 
-/* ---- Locking -------------------------------------------------------------------------------- */
-
-static BOOLEAN RIG_NTAPI lock_no_rtl(PVOID heap)
-{
-    (void)heap;
-    return FALSE;
-}
-
-static BOOL RIG_NTAPI lock_no_win32(HANDLE heap)
-{
-    (void)heap;
-    return FALSE;
-}
-
-static BOOLEAN RIG_NTAPI lock_raise_rtl(PVOID heap)
-{
-    (void)heap;
-    rig_lie_raise_code();
-    return FALSE;
-}
-
-static BOOL RIG_NTAPI lock_raise_win32(HANDLE heap)
-{
-    return lock_raise_rtl(heap);
-}
-
-/* ---- The second thread ---------------------------------------------------------------------- */
-
-static PVOID RIG_NTAPI pass_alloc(PVOID heap, ULONG flags, SIZE_T size)
-{
-    return rig_honest->HeapAlloc(heap, flags | HEAP_NO_SERIALIZE, size);
-}
-
-static PVOID RIG_NTAPI pass_realloc(PVOID heap, ULONG flags, PVOID block, SIZE_T size)
-{
-    return rig_honest->HeapReAlloc(heap, flags | HEAP_NO_SERIALIZE, block, size);
-}
-
-static BOOL RIG_NTAPI pass_free(HANDLE heap, DWORD flags, LPVOID block)
-{
-    return rig_honest->HeapFree(heap, flags | HEAP_NO_SERIALIZE, block);
-}
-
-static LOGICAL RIG_NTAPI pass_free_rtl(PVOID heap, ULONG flags, PVOID block)
-{
-    return rig_honest->RtlFreeHeap(heap, flags | HEAP_NO_SERIALIZE, block);
-}
-
-static ULONG RIG_NTAPI pass_many_free(PVOID heap, ULONG flags, ULONG count, PVOID *array)
-{
-    return rig_honest->RtlMultipleFreeHeap(heap, flags | HEAP_NO_SERIALIZE, count, array);
-}
-
-static BOOL RIG_NTAPI pass_validate(HANDLE heap, DWORD flags, LPCVOID block)
-{
-    return rig_honest->HeapValidate(heap, flags | HEAP_NO_SERIALIZE, block);
-}
-
-static BOOLEAN RIG_NTAPI pass_validate_rtl(PVOID heap, ULONG flags, PVOID block)
-{
-    return rig_honest->RtlValidateHeap(heap, flags | HEAP_NO_SERIALIZE, block);
-}
-
-static SIZE_T RIG_NTAPI pass_compact(HANDLE heap, DWORD flags)
-{
-    return rig_honest->HeapCompact(heap, flags | HEAP_NO_SERIALIZE);
-}
-
-/* Nothing is there to wait for, but it says that it waits. */
-static PVOID RIG_NTAPI wait_alloc(PVOID heap, ULONG flags, SIZE_T size)
-{
-    rig_hand_waits();
-    return rig_honest->HeapAlloc(heap, flags, size);
-}
-
-static BOOL RIG_NTAPI wait_free(HANDLE heap, DWORD flags, LPVOID block)
-{
-    rig_hand_waits();
-    return rig_honest->HeapFree(heap, flags, block);
-}
-
-static LOGICAL RIG_NTAPI wait_free_rtl(PVOID heap, ULONG flags, PVOID block)
-{
-    rig_hand_waits();
-    return rig_honest->RtlFreeHeap(heap, flags, block);
-}
-
-static PVOID RIG_NTAPI no_realloc(PVOID heap, ULONG flags, PVOID block, SIZE_T size)
-{
-    (void)heap;
-    (void)flags;
-    (void)block;
-    (void)size;
-    return NULL;
-}
-
-static BOOL RIG_NTAPI no_free(HANDLE heap, DWORD flags, LPVOID block)
-{
-    (void)heap;
-    (void)flags;
-    (void)block;
-    return FALSE;
-}
-
-static LOGICAL RIG_NTAPI no_free_rtl(PVOID heap, ULONG flags, PVOID block)
-{
-    return (LOGICAL)no_free(heap, flags, block);
-}
-
-static BOOL RIG_NTAPI no_validate(HANDLE heap, DWORD flags, LPCVOID block)
-{
-    (void)heap;
-    (void)flags;
-    (void)block;
-    return FALSE;
-}
-
-static BOOLEAN RIG_NTAPI no_validate_rtl(PVOID heap, ULONG flags, PVOID block)
-{
-    return no_validate(heap, flags, block) != FALSE;
-}
-
-static DWORD RIG_NTAPI error_other(void)
-{
-    return rig_honest->GetLastError() ^ 1u;
-}
-
 static const struct rig_lie lies[] = {
-    {"no-heap",
-     "no heap is made",
-     {.RtlCreateHeap = none_rtl, .HeapCreate = none_win32}},
-    {"quiet-no-heap", "no heap is made, and the last error says nothing", {.HeapCreate = none_quiet}},
-    {"raise-create",
-     "creation raises",
-     {.RtlCreateHeap = raise_rtl, .HeapCreate = raise_win32}},
+    {"no-heap", "no heap is made", {.RtlCreateHeap = none_rtl, .HeapCreate = none_win32}},
+    {"quiet-no-heap",
+     "no heap is made, and the last error says nothing",
+     {.HeapCreate = none_quiet}},
+    {"raise-create", "creation raises", {.RtlCreateHeap = raise_rtl, .HeapCreate = raise_win32}},
     {"heap-anyway", "a heap is made where none should be", {.RtlCreateHeap = anyway_rtl}},
-    {"elsewhere", "a heap is made, but not in the caller's memory", {.RtlCreateHeap = elsewhere_rtl}},
+    {"elsewhere",
+     "a heap is made, but not in the caller's memory, which is taken away in the end",
+     {.RtlCreateHeap = elsewhere_rtl,
+      .RtlDestroyHeap = base_gone_rtl,
+      .HeapDestroy = base_gone_win32}},
+    {"size-odd",
+     "a heap has another size, and where there is none another error is told",
+     {.HeapCreate = error_win32, .RtlWalkHeap = byte_walk}},
+    {"routine-odd-size",
+     "with a CommitRoutine a heap is made that should not be, or with another size",
+     {.RtlCreateHeap = anyway_rtl, .RtlWalkHeap = byte_walk}},
+    {"routine-ignored",
+     "what a CommitRoutine refused or raised makes no call fail as it should",
+     {.RtlCreateHeap = anyway_rtl, .RtlAllocateHeap = alloc_swap, .HeapAlloc = alloc_swap}},
+    {"outgrow",
+     "a fixed heap serves what it cannot hold, or shows more than its maximum",
+     {.RtlAllocateHeap = alloc_block, .HeapAlloc = alloc_block, .HeapWalk = more_walk}},
     {"wild-heap",
      "the handle of a new heap names none",
      {.RtlCreateHeap = wild_rtl, .HeapCreate = wild_win32}},
@@ -375,48 +321,6 @@ static const struct rig_lie lies[] = {
     {"base-gone",
      "destroying takes the caller's memory away",
      {.RtlDestroyHeap = base_gone_rtl, .HeapDestroy = base_gone_win32}},
-    {"lock-no",
-     "a heap is neither locked nor unlocked",
-     {.RtlLockHeap = lock_no_rtl,
-      .HeapLock = lock_no_win32,
-      .RtlUnlockHeap = lock_no_rtl,
-      .HeapUnlock = lock_no_win32}},
-    {"unlock-no",
-     "a heap is not unlocked",
-     {.RtlUnlockHeap = lock_no_rtl, .HeapUnlock = lock_no_win32}},
-    {"raise-lock",
-     "locking raises",
-     {.RtlLockHeap = lock_raise_rtl, .HeapLock = lock_raise_win32}},
-    {"pass-the-lock",
-     "another thread's lock does not hold a call off",
-     {.RtlAllocateHeap = pass_alloc,
-      .HeapAlloc = pass_alloc,
-      .RtlReAllocateHeap = pass_realloc,
-      .HeapReAlloc = pass_realloc,
-      .RtlFreeHeap = pass_free_rtl,
-      .HeapFree = pass_free,
-      .RtlMultipleFreeHeap = pass_many_free,
-      .RtlValidateHeap = pass_validate_rtl,
-      .HeapValidate = pass_validate,
-      .RtlCompactHeap = pass_compact,
-      .HeapCompact = pass_compact}},
-    {"wait-anyway",
-     "a call waits for a lock that there is not",
-     {.RtlAllocateHeap = wait_alloc,
-      .HeapAlloc = wait_alloc,
-      .RtlFreeHeap = wait_free_rtl,
-      .HeapFree = wait_free}},
-    {"second-no",
-     "calls of another thread fail",
-     {.RtlAllocateHeap = alloc_none,
-      .HeapAlloc = alloc_none,
-      .RtlReAllocateHeap = no_realloc,
-      .HeapReAlloc = no_realloc,
-      .RtlFreeHeap = no_free_rtl,
-      .HeapFree = no_free,
-      .RtlValidateHeap = no_validate_rtl,
-      .HeapValidate = no_validate}},
-    {"other-error", "the last error of another thread is told", {.GetLastError = error_other}},
 };
 
 const struct rig_lie *rig_lies_create(size_t *count)

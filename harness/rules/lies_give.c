@@ -156,8 +156,8 @@ static void spoil_one(PVOID heap, PVOID block)
 {
     const SIZE_T bytes = rig_honest->RtlSizeHeap(heap, 0, block);
     if (bytes != SIZE_MAX && bytes > 0) {
-        char *byte = block;
-        *byte = (char)~*byte;
+        unsigned char *byte = block; /* twice spoilt is not mended */
+        *byte = (unsigned char)((*byte + 0x55u) & 0xFFu);
     }
 }
 

@@ -9,11 +9,8 @@
 
 const struct rig_lie *rig_lies_heaps(size_t *count)
 {
-    static const struct rig_lie *(*const parts[])(size_t *count) = {
-        rig_lies_create,
-        rig_lies_walk,
-        rig_lies_look,
-        rig_lies_process,
+    static const struct rig_lie *(*const parts[])(size_t * count) = {
+        rig_lies_create, rig_lies_lock, rig_lies_walk, rig_lies_look, rig_lies_process,
     };
     static struct rig_lie lies[LIES_MAX];
     size_t total = 0;

@@ -21,9 +21,10 @@ static inline void rig_lie_hush(void)
     rig_honest->SetLastError(rig_lie_step->outcome.error_before);
 }
 
-/* lies_create.c, lies_walk.c, lies_look.c, lies_process.c: their tables. Units: lies.
+/* lies_create.c, lies_lock.c, lies_walk.c, lies_look.c, lies_process.c: their tables. Units: lies.
  * Errors: none. */
 const struct rig_lie *rig_lies_create(size_t *count);
+const struct rig_lie *rig_lies_lock(size_t *count);
 const struct rig_lie *rig_lies_walk(size_t *count);
 const struct rig_lie *rig_lies_look(size_t *count);
 const struct rig_lie *rig_lies_process(size_t *count);

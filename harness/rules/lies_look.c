@@ -128,8 +128,7 @@ static NTSTATUS RIG_NTAPI zero_refuse(PVOID heap, ULONG flags)
     }                                                                                              \
     QUERY_WIN32(name##_win32)                                                                      \
     {                                                                                              \
-        const BOOL ok =                                                                            \
-            rig_honest->HeapQueryInformation(heap, class, information, bytes, length);             \
+        const BOOL ok = rig_honest->HeapQueryInformation(heap, class, information, bytes, length); \
         if (ok) {                                                                                  \
             ULONG *told = information;                                                             \
             *told = (value);                                                                       \

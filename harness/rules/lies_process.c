@@ -96,8 +96,7 @@ static DWORD RIG_NTAPI error_other(void)
     }
 #define QUERY_PARAMETERS                                                                           \
     (HANDLE heap, HEAP_INFORMATION_CLASS class, PVOID information, SIZE_T bytes, PSIZE_T length)
-#define SET_PARAMETERS                                                                             \
-    (HANDLE heap, HEAP_INFORMATION_CLASS class, PVOID information, SIZE_T bytes)
+#define SET_PARAMETERS (HANDLE heap, HEAP_INFORMATION_CLASS class, PVOID information, SIZE_T bytes)
 #define CREATE_PARAMETERS (DWORD options, SIZE_T initial, SIZE_T maximum)
 
 HUSHED(HANDLE, HeapCreate, CREATE_PARAMETERS, (options, initial, maximum))

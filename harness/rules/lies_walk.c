@@ -143,8 +143,8 @@ static NTSTATUS walk_rtl(PVOID heap, RTL_HEAP_WALK_ENTRY *entry, twist how)
         teller.rtl_entry = *entry;
     }
     do {
-        const NTSTATUS status =
-            teller.again ? (NTSTATUS)STATUS_SUCCESS : rig_honest->RtlWalkHeap(heap, &teller.rtl_entry);
+        const NTSTATUS status = teller.again ? (NTSTATUS)STATUS_SUCCESS
+                                             : rig_honest->RtlWalkHeap(heap, &teller.rtl_entry);
         if ((uint32_t)status != STATUS_SUCCESS) {
             return status;
         }
@@ -251,7 +251,7 @@ TWIST(idle)
     return SHOW;
 }
 
-TWIST(far)
+TWIST(away)
 {
     PLAIN;
     shown->address += shown->uncommitted ? 0x10000000u : 0;
@@ -410,14 +410,16 @@ static const struct rig_lie lies[] = {
     {"walk-unflagged", "regions are not flagged", BOTH(unflagged)},
     {"walk-large-region", "busy elements are flagged as regions", BOTH(large_region)},
     {"walk-idle", "busy elements are not flagged", BOTH(idle)},
-    {"walk-far", "uncommitted ranges are shown elsewhere", BOTH(far)},
-    {"walk-front-large", "elements of the front end are larger than they can be", BOTH(front_large)},
+    {"walk-far", "uncommitted ranges are shown elsewhere", BOTH(away)},
+    {"walk-front-large", "elements of the front end are larger than they can be",
+     BOTH(front_large)},
     {"walk-split", "free elements are shown as two", BOTH(split)},
     {"walk-region-less", "regions are empty", BOTH(region_less)},
     {"walk-region-more", "regions have twice their size", BOTH(region_more)},
     {"region-small", "regions are smaller than a page", BOTH(region_small)},
     {"region-far", "regions are shown elsewhere", BOTH(region_far)},
-    {"region-params", "the wrong one of arguments and parameters sizes the region", BOTH(region_params)},
+    {"region-params", "the wrong one of arguments and parameters sizes the region",
+     BOTH(region_params)},
     {"walk-none", "nothing is shown", {.HeapWalk = none_win32}},
     {"walk-end", "a walk ends as if it had failed", BOTH(end)},
     {"walk-touch", "the call that ends a walk alters the entry", BOTH(touch)},

@@ -85,8 +85,10 @@ static void rules_fixed_win32(struct rig_judge *judge, const struct rig_step *st
 {
     const struct rig_heap *heap = &step->heap_before;
     const size_t size = step->size_bytes;
-    CLAUSE(HCREATE_13, heap->block_total == 0 && size > heap->commit_bytes && size < RIG_PAGE_BYTES * 64u &&
-               size + 2u * RIG_PAGE_BYTES < heap->reserve_bytes, served(step));
+    CLAUSE(HCREATE_13,
+           heap->block_total == 0 && size > heap->commit_bytes && size < RIG_PAGE_BYTES * 64u &&
+               size + 2u * RIG_PAGE_BYTES < heap->reserve_bytes,
+           served(step));
     CLAUSE(HCREATE_14, size > heap->reserve_bytes - heap->block_bytes, rig_failed(step));
     CLAUSE(HCREATE_15, size > FIXED_BLOCK_MAX_BYTES, rig_failed(step));
     CLAUSE(HCREATE_16, size > FIXED_BLOCK_MAX_BYTES && size < heap->reserve_bytes,
@@ -103,10 +105,11 @@ static void rules_fixed(struct rig_judge *judge, const struct rig_step *step)
         rules_fixed_rtl(judge, step);
     }
     CLAUSE(D34, step->size_bytes == heap->reserve_bytes, rig_failed(step));
-    CLAUSE(D34, heap->block_total == 0 && heap->reserve_bytes >= 0x10000u &&
-                    step->size_bytes <= heap->threshold_bytes &&
-                    step->size_bytes <= heap->allocation_max_bytes &&
-                    step->size_bytes + OVERHEAD_BYTES <= heap->reserve_bytes,
+    CLAUSE(D34,
+           heap->block_total == 0 && heap->reserve_bytes >= 0x10000u &&
+               step->size_bytes <= heap->threshold_bytes &&
+               step->size_bytes <= heap->allocation_max_bytes &&
+               step->size_bytes + OVERHEAD_BYTES <= heap->reserve_bytes,
            served(step));
 }
 
@@ -133,9 +136,10 @@ static void rules_parameters(struct rig_judge *judge, const struct rig_step *ste
 static void rules_assured(struct rig_judge *judge, const struct rig_step *step)
 {
     const struct rig_heap *heap = &step->heap_before;
-    CLAUSE(HCREATE_31, heap->block_total == 0 && heap->commit_bytes >= 4u * RIG_PAGE_BYTES &&
-                           step->size_bytes <= heap->commit_bytes / 2 &&
-                           step->size_bytes <= heap->threshold_bytes - GREY_BYTES,
+    CLAUSE(HCREATE_31,
+           heap->block_total == 0 && heap->commit_bytes >= 4u * RIG_PAGE_BYTES &&
+               step->size_bytes <= heap->commit_bytes / 2 &&
+               step->size_bytes <= heap->threshold_bytes - GREY_BYTES,
            !rig_failed(step));
 }
 

@@ -36,8 +36,9 @@ static void rules_check(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(HVALID_08, step->freed_seen, !step->freed_valid);
     CLAUSE(RVALID_01, true, blocks);
     CLAUSE(CREATE_35, !heap->win32 && !rig_serialized(heap), sound);
-    CLAUSE(D76, true, sound && !step->idle_valid && !step->freed_valid &&
-                          step->outcome.reports == 0 && rig_error_untouched(step));
+    CLAUSE(D76, true,
+           sound && !step->idle_valid && !step->freed_valid && step->outcome.reports == 0 &&
+               rig_error_untouched(step));
 }
 
 static void rules_validate_all(struct rig_judge *judge, const struct rig_step *step)
@@ -60,7 +61,8 @@ static bool sums_right(const struct rig_step *step)
 {
     const struct rig_heap *heap = &step->heap_before;
     const size_t most = heap->growable ? SIZE_MAX : step->summary[2];
-    return step->summary[0] == heap->block_bytes && sums_ordered(step) && step->summary[3] == most &&
+    return step->summary[0] == heap->block_bytes && sums_ordered(step) &&
+           step->summary[3] == most &&
            (heap->growable || heap->idx == 0 || step->summary[2] == heap->reserve_bytes);
 }
 
@@ -77,10 +79,8 @@ static void rules_summary(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(D74, sized, yes && sums_right(step) && rig_error_untouched(step));
     CLAUSE(D74, !sized,
            !yes && step->info_untouched && step->outcome.error_after == ERROR_INVALID_PARAMETER);
-    CLAUSE(LASTERR_04, yes,
-           rig_error_untouched(step) || step->outcome.error_after == NO_ERROR);
-    CLAUSE(LASTERR_07, !yes && rig_error_set(step),
-           (step->outcome.error_after & 0x20000000u) == 0);
+    CLAUSE(LASTERR_04, yes, rig_error_untouched(step) || step->outcome.error_after == NO_ERROR);
+    CLAUSE(LASTERR_07, !yes && rig_error_set(step), (step->outcome.error_after & 0x20000000u) == 0);
 }
 
 /* ---- Zeroing -------------------------------------------------------------------------------- */

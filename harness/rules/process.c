@@ -14,8 +14,7 @@ static void rules_process_heap(struct rig_judge *judge, const struct rig_step *s
     CLAUSE(GPH_02, failed, !step->outcome.raised && rig_error_set(step));
     CLAUSE(GPH_03, known != NULL, heap == known);
     CLAUSE(LASTERR_03, failed && !step->outcome.raised, rig_error_set(step));
-    CLAUSE(LASTERR_04, !failed,
-           rig_error_untouched(step) || step->outcome.error_after == NO_ERROR);
+    CLAUSE(LASTERR_04, !failed, rig_error_untouched(step) || step->outcome.error_after == NO_ERROR);
     CLAUSE(LASTERR_07, failed && rig_error_set(step),
            (step->outcome.error_after & 0x20000000u) == 0);
     CLAUSE(D55, failed, step->outcome.error_after == ERROR_NOT_ENOUGH_MEMORY);
@@ -23,8 +22,8 @@ static void rules_process_heap(struct rig_judge *judge, const struct rig_step *s
 
 /* ---- Listings ------------------------------------------------------------------------------- */
 
-/* The heap that has to stand at that place of a listing: process heap first, the others as they were
- * made. */
+/* The heap that has to stand at that place of a listing: process heap first, the others as they
+ * were made. */
 static const struct rig_heap *heap_at(const struct rig_shadow *shadow, unsigned place)
 {
     const struct rig_heap *last = &shadow->heaps[0];
@@ -91,8 +90,8 @@ static struct listing listing_of(const struct rig_judge *judge, const struct rig
     }
     listing.process_first = listing.stored == 0 || step->list[0] == shadow->heaps[0].handle;
     const struct rig_heap *newest = heap_count == 0 ? NULL : heap_at(shadow, listing.stored - 1);
-    listing.newest_last = listing.stored == 0 ||
-                          (newest != NULL && step->list[listing.stored - 1] == newest->handle);
+    listing.newest_last =
+        listing.stored == 0 || (newest != NULL && step->list[listing.stored - 1] == newest->handle);
     return listing;
 }
 
@@ -108,10 +107,8 @@ static void rules_list_win32(struct rig_judge *judge, const struct rig_step *ste
     CLAUSE(GPHS_04, count == 0, !step->outcome.raised && rig_error_set(step));
     CLAUSE(GPHS_05, listing->heap_count > 1 && fits, told && listing->all_live);
     CLAUSE(GPHS_06, step->list_room == 0 && listing->heap_count > 0, told);
-    CLAUSE(HDESTROY_07, step->gone_count > 0 && step->list_room > 0,
-           told && listing->all_live);
-    CLAUSE(HCREATE_30, listing->heap_count > 1 && fits,
-           told && listing->all_live);
+    CLAUSE(HDESTROY_07, step->gone_count > 0 && step->list_room > 0, told && listing->all_live);
+    CLAUSE(HCREATE_30, listing->heap_count > 1 && fits, told && listing->all_live);
     CLAUSE(HFUNC_01, listing->stored > 0, listing->all_live && count > 0);
     CLAUSE(LASTERR_03, count == 0 && !step->outcome.raised, rig_error_set(step));
     CLAUSE(LASTERR_04, count > 0,
@@ -126,8 +123,8 @@ static void rules_list(struct rig_judge *judge, const struct rig_step *step)
         rules_list_win32(judge, step, &listing);
     }
     CLAUSE(RGPHS_01, !step->win32 && listing.heap_count > step->list_room,
-           step->outcome.value == listing.heap_count && listing.process_first &&
-               listing.all_live && listing.rest_untouched);
+           step->outcome.value == listing.heap_count && listing.process_first && listing.all_live &&
+               listing.rest_untouched);
     CLAUSE(D55, listing.heap_count > 0,
            step->outcome.value == listing.heap_count && listing.in_order &&
                listing.rest_untouched && rig_error_untouched(step));

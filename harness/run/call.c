@@ -22,7 +22,8 @@ static uint64_t reports(const struct rig_subject *subject, struct rig_report *la
     return subject->reports == NULL ? 0 : subject->reports(last);
 }
 
-struct using {
+struct using
+{
     const struct rig_subject *subject;
     HANDLE heap;
     bool served;
@@ -31,8 +32,8 @@ struct using {
 static void use(void *context)
 {
     struct using *using = context;
-    PVOID block = using->subject->HeapAlloc(using->heap, 0, FILTER_BYTES);
-    using->served = block != NULL && using->subject->HeapFree(using->heap, 0, block);
+    PVOID block = using->subject->HeapAlloc(using->heap, 0, RIG_FILTER_BYTES);
+    using->served = block != NULL &&using->subject->HeapFree(using->heap, 0, block);
 }
 
 /* In a filter the heap is consistent and unlocked: it serves. Guarded: out of memory it raises. */

@@ -120,119 +120,12 @@ static bool rig_step_raised(const struct rig_step *step)
            (step->context == RIG_CONTEXT_CONTINUE && step->outcome.filter_runs > 0);
 }
 
-/* Whether the exception left the heap locked: then unlocking works once more than it should. Asked
- * only of heaps whose ruling is to say FALSE. */
-static void see_lock(struct rig_exec *exec, struct rig_step *step)
-{
-    const struct rig_heap *heap = step->heap;
-    if ((exec->subject->claims & RIG_CLAIM_RULINGS) == 0 || heap->lock_depth > 0 ||
-        (heap->flags & HEAP_NO_SERIALIZE) != 0 || heap->section != RIG_NO_SECTION || step->second) {
-        return;
-    }
-    step->lock_known = true;
-    step->lock_left = exec->subject->HeapUnlock(heap->handle) != 0;
-}
-
-/* ---- After a failure ---- */
-
-#define OTHERS_MAX 8u
-
-/* Some other blocks of the heap are as they were: at most eight, by the step's number others each
- * time. */
-static void see_others(struct rig_exec *exec, struct rig_step *step)
-{
-    if (exec->program == NULL) {
-        return;
-    }
-    struct rig_sight *sight = &step->sight;
-    for (unsigned hop = 0; hop < RIG_SLOT_COUNT && sight->others_seen < OTHERS_MAX; hop++) {
-        const struct rig_named *named = &exec->slots[(step->idx * OTHERS_MAX + hop) % RIG_SLOT_COUNT];
-        const struct rig_block *block = &named->block;
-        if (named->live && block != step->block && block->heap == step->heap->idx &&
-            block->size_bytes > 0) {
-            sight->others_seen++;
-            sight->others_spoilt +=
-                rig_pattern_differs((void *)block->address, block->size_bytes, block->size_bytes,
-                                    block->stamp) != RIG_PATTERN_NOWHERE;
-        }
-    }
-}
-
-/* Free and uncommitted elements side by side, with what the heap keeps between them. Blocks that do
- * not merge count one by one. */
-static void measure(struct rig_step *step, const struct rig_walk *walk)
-{
-    struct rig_room *room = &step->room;
-    const bool merges = (step->heap->flags & 0x80u) == 0;
-    bool behind = false;
-    size_t run_bytes = 0;
-    for (size_t idx = 0; idx < walk->count; idx++) {
-        const struct rig_element *element = &walk->elements[idx];
-        const size_t bytes = element->bytes + element->overhead;
-        if (element->busy || element->region) {
-            run_bytes = 0;
-            behind = step->block != NULL && element->busy &&
-                     element->address == step->block_before.address;
-            continue;
-        }
-        run_bytes = merges ? run_bytes + bytes : bytes;
-        room->run_bytes = run_bytes > room->run_bytes ? run_bytes : room->run_bytes;
-        room->total_bytes += bytes;
-        if (behind && merges) {
-            room->behind_bytes = run_bytes;
-        }
-    }
-    room->known = true;
-}
-
-/* In a heap that cannot grow a walk shows whether it is full. */
-static void see_room(struct rig_exec *exec, struct rig_step *step)
-{
-    if (step->heap->growable || step->expect != RIG_EXPECT_BLOCK || exec->subject->HeapWalk == NULL) {
-        return;
-    }
-    const struct rig_walk *walk = rig_walk_aside(exec, step->heap->handle);
-    if (walk != NULL && walk->ended && !walk->raised) {
-        measure(step, walk);
-    }
-}
-
-static void see_failure(struct rig_exec *exec, struct rig_step *step)
-{
-    see_others(exec, step);
-    see_room(exec, step);
-}
-
 /* What the subject holds; before and after an allocation. */
 static struct rig_holdings holdings(const struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_holdings none = {0, 0, 0};
     step->held_known = exec->subject->holdings != NULL;
     return step->held_known ? exec->subject->holdings() : none;
-}
-
-/* ---- Aside: a block's user information ---- */
-
-static void query_user(void *context)
-{
-    struct rig_exec *exec = context;
-    struct rig_step *step = &exec->step;
-    struct rig_sight *sight = &step->sight;
-    const uintptr_t address = step->op == RIG_OP_SET_USER_VALUE || step->op == RIG_OP_SET_USER_FLAGS
-                                  ? step->block->address
-                                  : step->outcome.value;
-    sight->user_value_now = (PVOID)(uintptr_t)RIG_POISON;
-    sight->user_flags_now = RIG_POISON;
-    sight->user_said_yes =
-        exec->subject->RtlGetUserInfoHeap(step->heap->handle, 0, (PVOID)address,
-                                          &sight->user_value_now, &sight->user_flags_now) != 0;
-}
-
-static void see_user(struct rig_exec *exec, struct rig_step *step)
-{
-    if (exec->subject->RtlGetUserInfoHeap != NULL) {
-        step->sight.user_known = rig_call_aside(exec, query_user, exec);
-    }
 }
 
 /* Where the contents of a new block may be read: not of one that should not be there, and none that
@@ -253,9 +146,10 @@ static void call_in_context(struct rig_exec *exec, struct rig_step *step, void (
     }
     step->heap->refused_last = step->outcome.refusals > 0;
     step->heap->refused_ever = step->heap->refused_ever || step->heap->refused_last;
+    step->heap->filtered = step->heap->filtered || step->outcome.filter_runs > 0;
     exec->changes[step->heap->idx]++;
     if (rig_step_raised(step)) {
-        see_lock(exec, step);
+        rig_see_lock(exec, step);
     }
 }
 
@@ -276,7 +170,7 @@ static void see_new(struct rig_exec *exec, struct rig_step *step, uintptr_t addr
         return;
     }
     if ((step->flags & HEAP_SETTABLE_USER_VALUE) != 0) {
-        see_user(exec, step);
+        rig_see_user(exec, step);
     }
     sight->zero_asked = (step->flags & HEAP_ZERO_MEMORY) != 0;
     if (sight->zero_asked) {
@@ -297,7 +191,7 @@ bool rig_do_ALLOC(struct rig_exec *exec, struct rig_step *step)
     if (address != 0) {
         see_new(exec, step, address);
     } else {
-        see_failure(exec, step);
+        rig_see_failure(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
@@ -356,7 +250,7 @@ bool rig_do_MULTI_ALLOC(struct rig_exec *exec, struct rig_step *step)
         made++;
     }
     if (made < step->many_count) {
-        see_failure(exec, step);
+        rig_see_failure(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
@@ -396,7 +290,7 @@ static void see_again(struct rig_exec *exec, struct rig_step *step, uintptr_t ad
         return;
     }
     if (step->block->has_user_value) {
-        see_user(exec, step);
+        rig_see_user(exec, step);
     }
     sight->kept_bytes = old->size_bytes < step->size_bytes ? old->size_bytes : step->size_bytes;
     sight->spoilt_at =
@@ -446,7 +340,7 @@ bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
         see_again(exec, step, address);
     } else {
         see_untouched(exec, step);
-        see_failure(exec, step);
+        rig_see_failure(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
@@ -649,7 +543,7 @@ bool rig_do_SET_USER_VALUE(struct rig_exec *exec, struct rig_step *step)
 {
     step->user_value = (PVOID)(uintptr_t)(step->record->value * 0x10001u);
     rig_call(exec, step, call_set_value);
-    see_user(exec, step);
+    rig_see_user(exec, step);
     if (!rig_judge(exec, step)) {
         return false;
     }
@@ -699,7 +593,7 @@ bool rig_do_SET_USER_FLAGS(struct rig_exec *exec, struct rig_step *step)
         step->user_set |= 1u << (value >> 11);
     }
     rig_call(exec, step, call_set_flags);
-    see_user(exec, step);
+    rig_see_user(exec, step);
     if (!rig_judge(exec, step)) {
         return false;
     }

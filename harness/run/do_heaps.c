@@ -292,106 +292,6 @@ static void heap_made(struct rig_exec *exec, struct rig_step *step)
     }
 }
 
-/* ---- Looking at a new heap, and at one that goes ---- */
-
-/* Words that stand at the handle in plain (D33). The heap does not hand them out, so its sanitizer's
- * poison does not count. */
-__attribute__((no_sanitize("address", "memory", "alignment"))) static ULONG
-plain_word(HANDLE heap, size_t offset)
-{
-    return *(const volatile ULONG *)(const volatile void *)((const char *)heap + offset);
-}
-
-static void see_plain(struct rig_step *step, HANDLE heap)
-{
-    const bool wide = sizeof(void *) == 8;
-    step->create.plain_mark = plain_word(heap, 2 * sizeof(void *));
-    step->create.plain_flags = plain_word(heap, wide ? 0x70 : 0x40);
-    step->create.plain_forced = plain_word(heap, wide ? 0x74 : 0x44);
-    step->create.plain_seen = true;
-}
-
-static void sum_up(void *context)
-{
-    struct rig_exec *exec = context;
-    struct rig_step *step = &exec->step;
-    HEAP_SUMMARY summary = {.cb = sizeof(summary)};
-    HANDLE heap = step->op == RIG_OP_CREATE ? (HANDLE)step->outcome.value : step->heap->handle;
-    step->summed = exec->subject->HeapSummary(heap, 0, &summary) != 0;
-    step->summary[0] = summary.cbAllocated;
-    step->summary[1] = summary.cbCommitted;
-    step->summary[2] = summary.cbReserved;
-    step->summary[3] = summary.cbMaxReserve;
-}
-
-static void see_valid(void *context)
-{
-    struct rig_exec *exec = context;
-    struct rig_step *step = &exec->step;
-    HANDLE heap = (HANDLE)step->outcome.value;
-    step->create.valid = exec->subject->HeapValidate(heap, 0, NULL) != 0;
-    if (step->create.valid && (exec->subject->claims & RIG_CLAIM_RULINGS) != 0) {
-        see_plain(step, heap);
-    }
-}
-
-/* The address was that of one of the 64 heaps before. */
-static bool is_reused(const struct rig_exec *exec, HANDLE heap)
-{
-    for (unsigned idx = 0; idx < RIG_GONE_MAX && idx < exec->gone_count; idx++) {
-        if (exec->gone[idx] == heap &&
-            exec->shadow.heap_ordinal - exec->gone_made[idx] < RIG_GONE_MAX) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* All that can be seen of a heap that has just been made. */
-static void see_made(struct rig_exec *exec, struct rig_step *step)
-{
-    step->create.reused = is_reused(exec, (HANDLE)step->outcome.value);
-    if (exec->subject->HeapValidate != NULL) {
-        (void)rig_call_aside(exec, see_valid, exec);
-    }
-    if (!step->create.valid) {
-        return;
-    }
-    if (exec->subject->HeapSummary != NULL) {
-        (void)rig_call_aside(exec, sum_up, exec);
-    }
-    step->walk = rig_walk_aside(exec, (HANDLE)step->outcome.value);
-}
-
-static void heap_forgotten(struct rig_exec *exec, HANDLE handle)
-{
-    const unsigned idx = exec->gone_count++ % RIG_GONE_MAX;
-    exec->gone[idx] = handle;
-    exec->gone_made[idx] = exec->shadow.heap_ordinal;
-}
-
-struct touching {
-    const char *base;
-    size_t bytes;
-};
-
-static void touch(void *context)
-{
-    const struct touching *touching = context;
-    for (size_t at = 0; at < touching->bytes; at += RIG_PAGE_BYTES) {
-        const volatile char *byte = touching->base + at;
-        (void)*byte;
-    }
-}
-
-/* Whether the caller's memory is still his. Of what a routine commits, the first page is sure. */
-static bool see_base(struct rig_exec *exec, const struct rig_heap *heap)
-{
-    struct touching touching = {exec->bases + (size_t)heap->idx * RIG_BASE_BYTES,
-                                heap->has_routine ? RIG_PAGE_BYTES : RIG_BASE_BYTES};
-    return rig_call_aside(exec, touch, &touching);
-}
-
 static struct rig_holdings holdings(const struct rig_exec *exec)
 {
     const struct rig_holdings none = {0, 0, 0};
@@ -426,7 +326,7 @@ bool rig_do_CREATE(struct rig_exec *exec, struct rig_step *step)
     step->create.held_after = holdings(exec);
     parameters_forget(exec);
     if (step->outcome.value != 0) {
-        see_made(exec, step);
+        rig_see_made(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
@@ -483,18 +383,18 @@ bool rig_do_DESTROY(struct rig_exec *exec, struct rig_step *step)
 {
     step->held_known = exec->subject->holdings != NULL;
     if (exec->subject->HeapSummary != NULL) {
-        (void)rig_call_aside(exec, sum_up, exec);
+        (void)rig_call_aside(exec, rig_see_sums, exec);
     }
     step->held_before = holdings(exec);
     rig_call(exec, step, call_destroy);
     step->held_after = holdings(exec);
-    step->base_kept = step->heap->has_base && see_base(exec, step->heap);
+    step->base_kept = step->heap->has_base && rig_see_base(exec, step->heap);
     if (!rig_judge(exec, step)) {
         return false;
     }
     /* One spelling says TRUE, the other NULL. */
     if (!step->outcome.raised && (step->outcome.value != 0) == step->win32) {
-        heap_forgotten(exec, step->heap->handle);
+        rig_see_gone(exec, step->heap->handle);
         heap_gone(exec, step->heap);
     }
     return true;

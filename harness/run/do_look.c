@@ -202,6 +202,16 @@ static void call_walk_step(void *context)
     }
 }
 
+static bool is_walked(const struct rig_exec *exec, const struct rig_heap *heap)
+{
+    for (unsigned idx = 0; idx < RIG_CURSOR_COUNT; idx++) {
+        if (exec->cursors[idx].live && exec->cursors[idx].heap == heap->idx) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The other walks in the same heap know that this one went on. */
 static void mix(struct rig_exec *exec, unsigned cursor_idx)
 {
@@ -236,6 +246,7 @@ bool rig_do_WALK_STEP(struct rig_exec *exec, struct rig_step *step)
     step->walk_busy = cursor->busy_count;
     step->walk_mixed = cursor->mixed;
     mix(exec, step->object_idx);
+    step->heap->walking = is_walked(exec, step->heap);
     return rig_judge(exec, step);
 }
 
@@ -269,7 +280,7 @@ static void call_zero(void *context)
 #define ZERO_LOOK_BYTES 0x4000u /* of each free block */
 
 /* Free memory is the heap's own: its sanitizer's poison does not count. */
-__attribute__((no_sanitize("address", "memory"))) static bool dirty(const struct rig_element *free)
+RIG_UNSANITIZED static bool dirty(const struct rig_element *free)
 {
     const volatile unsigned char *bytes = (const volatile unsigned char *)free->address;
     for (size_t at = 0; at < free->bytes && at < ZERO_LOOK_BYTES; at++) {

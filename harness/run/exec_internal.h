@@ -22,6 +22,13 @@
     } while (0)
 #include <uthash.h>
 
+/* For the few places that read what a sanitizer holds to be none of the rig's business. */
+#ifdef __clang__
+#define RIG_UNSANITIZED __attribute__((no_sanitize("address", "memory", "alignment")))
+#else
+#define RIG_UNSANITIZED __attribute__((no_sanitize("address", "alignment")))
+#endif
+
 #define RIG_BASE_BYTES 0x40000u /* memory for one heap whose caller brings it */
 
 /* A block of the executor: the model's part and where it is found. */
@@ -51,7 +58,7 @@ struct rig_cursor {
     bool live;
     bool win32;
     uint8_t heap;
-    uint64_t changes; /* of the heap when the last step was made */
+    uint64_t changes;  /* of the heap when the last step was made */
     size_t busy_count; /* busy elements found */
     bool mixed;        /* another cursor went on in the same heap */
     PROCESS_HEAP_ENTRY entry;
@@ -136,8 +143,16 @@ bool rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
 /* Called in a thread that is about to wait for a lock. */
 void rig_hand_waits(void);
 
-/* do_look.c: walk a heap aside, in the Rtl spelling where there is one; NULL when there is neither. */
+/* do_look.c: walk a heap aside, in the Rtl spelling where there is one; NULL when there is neither.
+ */
 struct rig_walk *rig_walk_aside(struct rig_exec *exec, HANDLE heap);
+
+/* see_heaps.c: all that can be seen of a new heap; its sums, as body of a guarded call; that the
+ * caller's memory is still his; remembering the handle of a heap that is gone. */
+void rig_see_made(struct rig_exec *exec, struct rig_step *step);
+void rig_see_sums(void *exec);
+bool rig_see_base(struct rig_exec *exec, const struct rig_heap *heap);
+void rig_see_gone(struct rig_exec *exec, HANDLE handle);
 
 /* Judge the step, tell the watcher. False when a clause does not hold; does not return then when
  * findings abort. */
@@ -149,6 +164,12 @@ bool rig_process_heap(struct rig_exec *exec);
 /* blocks.c */
 size_t rig_query_size(struct rig_exec *exec, const struct rig_step *step, HANDLE heap,
                       uintptr_t address, bool *known);
+
+/* see_blocks.c: after an exception, whether it left the heap locked; after a failure, other blocks
+ * and what room there was; a block's user information. */
+void rig_see_lock(struct rig_exec *exec, struct rig_step *step);
+void rig_see_failure(struct rig_exec *exec, struct rig_step *step);
+void rig_see_user(struct rig_exec *exec, struct rig_step *step);
 
 /* memory_*.c: RIG_HEAP_COUNT * RIG_BASE_BYTES of address space, aligned to 64 KiB; access to part
  * of it; forgetting its contents. */

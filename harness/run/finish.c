@@ -75,9 +75,9 @@ static void contents_each(struct rig_exec *exec, struct rig_step *step)
             continue;
         }
         step->contents_seen++;
-        step->spoilt_count += rig_pattern_differs((void *)block->address, block->size_bytes,
-                                                  block->size_bytes,
-                                                  block->stamp) != RIG_PATTERN_NOWHERE;
+        step->spoilt_count +=
+            rig_pattern_differs((void *)block->address, block->size_bytes, block->size_bytes,
+                                block->stamp) != RIG_PATTERN_NOWHERE;
     }
 }
 

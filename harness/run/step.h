@@ -11,10 +11,11 @@
 
 #include <heaprig/subject.h>
 
-#define RIG_MANY_MAX 16u       /* blocks of one multiple call */
+#define RIG_MANY_MAX 32u       /* blocks of one multiple call */
 #define RIG_LIST_MAX 10u       /* room of a listing: more than there can be heaps */
 #define RIG_POISON 0x5A5A5A5Au /* what out parameters hold before a call */
 #define RIG_NO_OFFSET SIZE_MAX
+#define RIG_FILTER_BYTES 40u /* what the rig's filter allocates */
 
 /* Where an operation came from, besides the program. */
 enum rig_phase {
@@ -30,12 +31,12 @@ struct rig_outcome {
     EXCEPTION_RECORD exception; /* when it raised, or when a filter continued */
     DWORD error_before;         /* last error right before and right after */
     DWORD error_after;
-    uint64_t refusals; /* page calls refused during the call */
-    bool starved;      /* a CommitRoutine failed or lied during the call, or raised */
+    uint64_t refusals;   /* page calls refused during the call */
+    bool starved;        /* a CommitRoutine failed or lied during the call, or raised */
     bool refusals_known; /* the subject tells of refusals; else a shortage is believed */
     bool routine_raised; /* a CommitRoutine raised: the exception is its own */
     unsigned reentries;  /* a CommitRoutine asked its own heap for memory so often */
-    bool routine_odd;  /* a CommitRoutine was asked for what is not pages of its block */
+    bool routine_odd;    /* a CommitRoutine was asked for what is not pages of its block */
     uint64_t reports;
     struct rig_report report; /* the last of them */
     unsigned filter_runs;     /* the rig's filter was asked so often */
@@ -69,7 +70,7 @@ struct rig_sight {
 /* After a failure in a heap that cannot grow: what a walk shows to be free or uncommitted. */
 struct rig_room {
     bool known;
-    size_t run_bytes;    /* the most in one piece that a block could be cut from */
+    size_t run_bytes;    /* the most in one piece: an uncommitted range and its free neighbours */
     size_t behind_bytes; /* right behind the block that was to be resized */
     size_t total_bytes;
 };
@@ -144,11 +145,11 @@ struct rig_step {
         HANDLE former[RIG_LIST_MAX]; /* handles of live heaps before */
         struct rig_holdings held_before;
         struct rig_holdings held_after;
-        HANDLE gone_last;   /* the heap destroyed last, or NULL */
-        bool reused;        /* the address is that of a heap destroyed fewer than 64 heaps ago */
-        bool valid;         /* the new heap validates */
-        bool plain_seen;    /* the three words below were read */
-        ULONG plain_mark;   /* what stands at the handle in plain */
+        HANDLE gone_last; /* the heap destroyed last, or NULL */
+        bool reused;      /* the address is that of a heap destroyed fewer than 64 heaps ago */
+        bool valid;       /* the new heap validates */
+        bool plain_seen;  /* the three words below were read */
+        ULONG plain_mark; /* what stands at the handle in plain */
         ULONG plain_flags;
         ULONG plain_forced;
     } create;
@@ -157,8 +158,8 @@ struct rig_step {
     struct rig_holdings held_before;
     struct rig_holdings held_after;
     bool held_known; /* the subject tells what it holds */
-    bool summed;     /* summary holds what HeapSummary said: of the new heap, or before destroying */
-    bool base_kept;  /* DESTROY: the caller's memory is still there */
+    bool summed;    /* summary holds what HeapSummary said: of the new heap, or before destroying */
+    bool base_kept; /* DESTROY: the caller's memory is still there */
 
     /* LOCK, UNLOCK: how often the critical section that is the heap's lock is owned. */
     bool section_seen;
@@ -233,12 +234,12 @@ struct rig_step {
     bool valid;          /* whole-heap validation said so */
     size_t blocks_valid; /* of blocks_seen blocks validated one by one */
     size_t blocks_seen;
-    size_t spoilt_count; /* blocks whose contents are not what they must be */
-    bool idle_seen;      /* CHECK: an element that is not busy was validated; */
-    bool idle_valid;     /* it was said to be valid */
-    bool freed_seen;     /* END: the block freed last was validated; */
-    bool freed_valid;    /* it was said to be valid */
-    size_t span_asked;   /* END: what HeapCompact promised, asked for at once */
+    size_t spoilt_count;  /* blocks whose contents are not what they must be */
+    bool idle_seen;       /* CHECK: an element that is not busy was validated; */
+    bool idle_valid;      /* it was said to be valid */
+    bool freed_seen;      /* END: the block freed last was validated; */
+    bool freed_valid;     /* it was said to be valid */
+    size_t span_asked;    /* END: what HeapCompact promised, asked for at once */
     size_t contents_seen; /* blocks, not empty ones, whose contents were compared */
     bool span_had;
     size_t span_told; /* END: what HeapCompact returned */

@@ -5,6 +5,7 @@
  * `.heap` replaced by `.bin`. */
 #include "program/text.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,10 @@ static size_t read_whole(const char *path)
 
 static void write_whole(const char *path, const void *bytes, size_t len)
 {
-    FILE *file = fopen(path, "wb");
+    FILE *file = fopen(path, "wbx");
+    if (file == NULL && errno == EEXIST) {
+        refuse(path, "a name that no other seed has");
+    }
     if (file == NULL || fwrite(bytes, 1, len, file) != len || fclose(file) != 0) {
         refuse(path, "a file that can be written");
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The driver of builds without a fuzzing engine: runs a target over files and folders, so that
- * every build has every target. In an archive, so that an engine's own main goes first. */
+ * every build has every target. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

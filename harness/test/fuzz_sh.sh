@@ -53,6 +53,7 @@ count='rig_stats_add(&stats->inputs, 1);'
 clause='atomic_store(&stats->clause_count, 2);'
 target well_fuzzer address,fuzzer "$count $clause atomic_store(&stats->exercised[0], 1);"
 target dies_fuzzer address,fuzzer "$count if (len > 3) abort();"
+target late_fuzzer address,fuzzer "$count static int runs; if (++runs > 2000) abort();"
 target loops_fuzzer address,fuzzer "$count while (len > 3) sink++;"
 target uncounted_fuzzer address "$count"
 target lazy_fuzzer address,fuzzer "if (rand() % 100000 == 0) $count"
@@ -88,9 +89,14 @@ if (cd "$source" && eval "$command") >"$dir/again" 2>&1; then
 fi
 grep -q 'deadly signal' "$dir/again" || fail "the command shows something else: $command"
 
+run 1 --seconds 4 late_fuzzer
+says '^late_fuzzer .* 1$'
+says '^late_fuzzer: .*deadly signal'
+
 run 1 --seconds 2 --timeout 2 loops_fuzzer
 says '^loops_fuzzer .* 1$'
 says '^loops_fuzzer: .*timeout'
+says ' -timeout=2 .*/timeout-'
 
 run 1 --seconds 2 uncounted_fuzzer
 says '^uncounted_fuzzer: has no coverage counters'

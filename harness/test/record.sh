@@ -12,8 +12,8 @@ bin=$(realpath "$1")
 heaprig=$bin/heaprig
 recorded=$bin/child/recorded
 source_dir=$(realpath "$2")
-if [ ! -x "$heaprig" ] || [ ! -e "$bin/../lib/libheaprig-record.so" ]; then
-    echo "record.sh: skipped: this build has no recorder"
+if [ ! -x "$heaprig" ]; then
+    echo "record.sh: skipped: this build has no command"
     exit 0
 fi
 
@@ -54,6 +54,16 @@ record() {
     "$heaprig" show "$name.trace" >"$name.txt" || wrong "$name: not readable"
     expect "$name.txt" '^end ' "$name"
 }
+
+if [ ! -e "$bin/../lib/libheaprig-record.so" ]; then
+    echo "record.sh: this build has no recorder; it says so, and that is all"
+    "$heaprig" record -o x.trace -- true 2>none.err && wrong "no recorder: exit status 0"
+    expect none.err '^heaprig record: \.\./lib/libheaprig-record\.so: expected the recorder there' none
+    if [ -e x.trace.raw ]; then
+        wrong "no recorder: left something behind"
+    fi
+    exit "$failed"
+fi
 
 # ---- Every call of the family, in order -----------------------------------------------------------
 

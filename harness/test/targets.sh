@@ -69,6 +69,9 @@ exercised=$(od -An -v -t u1 -w1 -j 64 "$dir/stats" | grep -c '^ *1$')
 [ "$exercised" -gt 0 ] || fail "no clause exercised"
 [ "$exercised" -lt "$(word 6)" ] || fail "two operations exercised all clauses"
 
+run 2 "$bin/heaprig-assemble" "$dir/empty" "$dir/list"
+grep -q 'a name that no other seed has' "$dir/out" || fail "two seeds of one name are one"
+
 # What is no text form stops the build of a corpus.
 echo 'HeapAlloc s256' >"$dir/two.heap"
 run 2 "$bin/heaprig-assemble" "$dir/empty" "$dir/list"

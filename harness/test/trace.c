@@ -178,7 +178,7 @@ static void a_long_trace_comes_back_whatever_pieces_it_arrives_in(void **state)
     struct rig_trace trace;
     char told[200];
     write_events(bytes, events, make_events(events, COUNT, 7));
-    assert_true(bytes->len > 3 * RIG_TRACE_BUFFER_BYTES);
+    assert_true(bytes->len > (size_t)3 * RIG_TRACE_BUFFER_BYTES);
     for (int drops = 0; drops < 2; drops++) {
         assert_int_equal(read_all(bytes->data, bytes->len,
                                   drops != 0 ? in_drops : rig_trace_from_memory, &trace, told,

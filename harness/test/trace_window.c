@@ -175,6 +175,15 @@ static void expect_same_sizes(const struct rig_trace *trace, const struct rig_wi
     }
 }
 
+static void expect_same(const struct rig_program *left, const struct rig_program *right)
+{
+    uint8_t left_bytes[RIG_PROGRAM_BYTES_MAX];
+    uint8_t right_bytes[RIG_PROGRAM_BYTES_MAX];
+    const size_t len = rig_program_encode(left, left_bytes);
+    assert_int_equal(rig_program_encode(right, right_bytes), len);
+    assert_memory_equal(left_bytes, right_bytes, len);
+}
+
 static size_t count_ops(const struct rig_program *program, uint8_t op)
 {
     size_t count = 0;
@@ -258,11 +267,12 @@ static void a_small_trace_is_kept_whole_and_exactly(void **state)
         {.op = RIG_OP_ALLOC, .slot = 0, .thread = 1, .value = 65535},
     };
     assert_int_equal(program.count, 6);
+    struct rig_program whole = {.count = 6};
     for (size_t idx = 0; idx < 6; idx++) {
-        struct rig_record record = program.records[idx];
-        record.win32 = 0;
-        assert_memory_equal(&record, &expected[idx], sizeof(record));
+        program.records[idx].win32 = 0;
+        whole.records[idx] = expected[idx];
     }
+    expect_same(&program, &whole);
     assert_int_equal(report.left_out_count, 0);
     assert_int_equal(report.rounded_count, 0);
     assert_int_equal(report.end_event, made->trace.count);
@@ -360,7 +370,7 @@ static void both_spellings_are_mixed_and_the_seed_decides_which(void **state)
     const struct rig_window_options options = {.seed = 1};
     assert_true(rig_window_cut(&made->trace, 0, &options, &one, NULL));
     assert_true(rig_window_cut(&made->trace, 0, &options, &two, NULL));
-    assert_memory_equal(&one, &two, sizeof(one));
+    expect_same(&one, &two);
     assert_true(
         rig_window_cut(&made->trace, 0, &(struct rig_window_options){.seed = 2}, &two, NULL));
     for (size_t idx = 0; idx < one.count; idx++) {
@@ -488,12 +498,15 @@ static void the_chooser_finds_what_is_interesting(void **state)
     }
 }
 
-static void a_trace_without_anything_special_has_its_start_and_end(void **state)
+static void a_short_trace_has_one_window_whatever_its_sizes(void **state)
 {
     struct made *made = *state;
     struct rig_window_pick picks[8];
     assert_int_equal(rig_window_choose(&made->trace, 1, picks, 8), 0);
-    (void)add_alloc(made, RIG_TRACE_ALLOC, 1);
+    for (unsigned log = 0; log < 64; log++) {
+        (void)add_alloc(made, RIG_TRACE_ALLOC, (UINT64_C(1) << log) - 1);
+        (void)add_alloc(made, RIG_TRACE_ALLOC, UINT64_MAX << log);
+    }
     assert_int_equal(rig_window_choose(&made->trace, 1, picks, 8), 1);
     assert_int_equal(picks[0].first_event, 0);
 }
@@ -548,7 +561,50 @@ static void windows_are_written_as_programs_that_can_be_read(void **state)
     assert_true(rig_text_parse(&program, path, text, len, error, sizeof(error)));
     assert_true(
         rig_window_cut(&made->trace, 0, &(struct rig_window_options){.seed = 1}, &expected, NULL));
-    assert_memory_equal(&program, &expected, sizeof(program));
+    expect_same(&program, &expected);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void windows_that_leave_out_most_are_passed_over(void **state)
+{
+    struct made *made = *state;
+    char folder[] = "/tmp/heaprig-test-XXXXXX";
+    char path[200];
+    char error[300];
+    size_t written = 0;
+    assert_non_null(mkdtemp(folder));
+    for (size_t idx = 0; idx < NAME_COUNT; idx++) {
+        (void)add_alloc(made, RIG_TRACE_ALLOC, 100);
+    }
+    while (made->live_count != 0) {
+        add_free(made, 0);
+    }
+    (void)snprintf(path, sizeof(path), "%s/made.trace", folder);
+    trace_save(made, path);
+    const struct rig_windows_options options = {.count = 20, .seed = 1};
+    assert_true(rig_trace_windows(path, folder, &options, &written, error, sizeof(error)));
+    (void)unlink(path);
+    for (unsigned number = 1; number < 40; number++) {
+        struct rig_program program;
+        char text[1 << 14];
+        (void)snprintf(path, sizeof(path), "%s/made-random%u.heap", folder, number);
+        FILE *file = fopen(path, "r");
+        if (file != NULL) {
+            const size_t len = fread(text, 1, sizeof(text), file);
+            (void)fclose(file);
+            assert_true(rig_text_parse(&program, path, text, len, error, sizeof(error)));
+            assert_true(count_ops(&program, RIG_OP_ALLOC) > 2 * count_ops(&program, RIG_OP_FREE));
+            (void)unlink(path);
+            written--;
+        }
+    }
+    assert_in_range(written, 1, 3); /* the peak, the start, the end: some are too close */
+    static const char *const others[] = {"peak", "front", "end", "start"};
+    for (size_t idx = 0; idx < sizeof(others) / sizeof(others[0]); idx++) {
+        (void)snprintf(path, sizeof(path), "%s/made-%s.heap", folder, others[idx]);
+        written -= unlink(path) == 0;
+    }
+    assert_int_equal(written, 0);
     assert_int_equal(rmdir(folder), 0);
 }
 
@@ -588,8 +644,9 @@ int main(void)
         cmocka_unit_test(sizes_below_64_kib_are_themselves),
         cmocka_unit_test(larger_sizes_are_met_or_nearly),
         TEST(the_chooser_finds_what_is_interesting),
-        TEST(a_trace_without_anything_special_has_its_start_and_end),
+        TEST(a_short_trace_has_one_window_whatever_its_sizes),
         TEST(windows_are_written_as_programs_that_can_be_read),
+        TEST(windows_that_leave_out_most_are_passed_over),
         TEST(a_bad_trace_gives_no_windows_but_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

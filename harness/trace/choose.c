@@ -11,13 +11,17 @@
 #define APART_EVENTS 256u    /* between the beginnings of two windows */
 #define SPAN_EVENTS 512u     /* what a window holds, roughly */
 #define LARGE_BYTES 0x7F000u /* from here on, blocks lie outside the segments */
-#define CLASS_COUNT 160u     /* 16-byte steps to 512, then 16 a doubling */
-#define CLASS_BLOCKS 18u     /* so many live blocks start a front end */
+#define CLASS_BYTES_MAX 16384u
+#define CLASS_COUNT 160u /* 16-byte steps to 512, then 16 a doubling */
+#define CLASS_BLOCKS 18u /* so many live blocks start a front end */
 #define NOWHERE SIZE_MAX
 
 /* Size class of a front end, or CLASS_COUNT for a block that it does not serve. */
 static unsigned class_of(uint64_t bytes)
 {
+    if (bytes > CLASS_BYTES_MAX) {
+        return CLASS_COUNT;
+    }
     if (bytes <= 512) {
         return bytes == 0 ? 0 : (unsigned)((bytes - 1) / 16);
     }
@@ -25,9 +29,7 @@ static unsigned class_of(uint64_t bytes)
     while (bytes > (uint64_t)2 << log) {
         log++;
     }
-    return bytes > 16384
-               ? CLASS_COUNT
-               : 32 + (log - 9) * 16 + (unsigned)((bytes - 1 - ((uint64_t)1 << log)) >> (log - 4));
+    return 32 + (log - 9) * 16 + (unsigned)((bytes - 1 - ((uint64_t)1 << log)) >> (log - 4));
 }
 
 /* ---- The scan ------------------------------------------------------------------------------- */
@@ -155,6 +157,9 @@ static void pick_found(struct picks *picks, const struct scan *scan)
         (void)pick(picks, before(scan->large, 128), "large",
                    "the first block past the threshold of large blocks");
     }
+    if (scan->switches.best_count >= 4) {
+        (void)pick(picks, scan->switches.best_first, "threads", "where threads alternate most");
+    }
     if (scan->resizes.best_count >= 8) {
         (void)pick(picks, scan->resizes.best_first, "realloc", "where most reallocs are");
     }
@@ -165,9 +170,6 @@ static void pick_found(struct picks *picks, const struct scan *scan)
         (void)pick(picks, scan->front, "front",
                    "18 live blocks of one size class, which is when "
                    "a front end starts");
-    }
-    if (scan->switches.best_count >= 4) {
-        (void)pick(picks, scan->switches.best_first, "threads", "where threads alternate most");
     }
     (void)pick(picks, 0, "start", "how the program begins");
     (void)pick(picks, before(scan->trace->count, SPAN_EVENTS), "end", "how the program ends");

@@ -54,8 +54,8 @@ struct rig_window_pick {
     const char *why; /* for a reader: "the first block past the threshold" */
 };
 
-/* Choose at most `count_max` windows, the most telling first: first large block, most reallocs,
- * peak of live blocks, first 18 live blocks of a size class, most thread switches, start, end;
+/* Choose at most `count_max` windows, the most telling first: first large block, most thread
+ * switches, most reallocs, peak of live blocks, first 18 live blocks of a size class, start, end;
  * then random ones by `seed`. No two begin within 256 events.
  * Units: windows. Errors: 0 for an empty trace (or without memory). */
 size_t rig_window_choose(const struct rig_trace *trace, uint64_t seed,
@@ -68,8 +68,9 @@ struct rig_windows_options {
 };
 
 /* Cut windows out of the trace file `path` and write each as text, DIR/<trace>-<what>.heap with a
- * first line that says what it is; they are on heap 0 and 1 by turns. A trace that was cut short
- * will do. `*written` is how many there are.
+ * first line that says what it is; they are on heap 0 and 1 by turns. Windows that would leave out
+ * more than twice what they hold are passed over. A trace that was cut short will do, of a very
+ * long one the first 8 Mi events count. `*written` is how many there are.
  * Units: windows. Errors: false with one line in `error`. */
 bool rig_trace_windows(const char *path, const char *out_dir,
                        const struct rig_windows_options *options, size_t *written, char *error,

@@ -91,22 +91,25 @@ static bool program_write(const struct windows *windows, const struct rig_window
     return done || fail(windows, path, strerror(errno));
 }
 
+/* More is asked for than is wanted: a window that leaves out most of what happens, as all do where
+ * older blocks are freed one by one, is not worth keeping. */
 static bool windows_write(const struct windows *windows, const struct rig_trace *trace,
                           const struct rig_windows_options *options, size_t *written)
 {
     struct rig_window_pick picks[PICK_COUNT_MAX];
-    const size_t room = options->count < PICK_COUNT_MAX ? options->count : PICK_COUNT_MAX;
+    const size_t room = options->count < PICK_COUNT_MAX / 2 ? options->count * 2 : PICK_COUNT_MAX;
     const size_t count = rig_window_choose(trace, options->seed, picks, room);
     struct rig_program *program = malloc(sizeof(*program));
     bool done = program != NULL || fail(windows, windows->path, strerror(ENOMEM));
-    for (size_t idx = 0; idx < count && done; idx++) {
+    for (size_t idx = 0; idx < count && *written < options->count && done; idx++) {
         const struct rig_window_options cut = {
-            .heap = (uint8_t)(idx % 2),
-            .seed = (uint16_t)(options->seed + idx),
+            .heap = (uint8_t)(*written % 2),
+            .seed = (uint16_t)(options->seed + *written),
             .record_count_max = options->record_count_max,
         };
         struct rig_window_report report;
-        if (rig_window_cut(trace, picks[idx].first_event, &cut, program, &report)) {
+        if (rig_window_cut(trace, picks[idx].first_event, &cut, program, &report) &&
+            report.left_out_count <= (size_t)2 * program->count) {
             done = program_write(windows, &picks[idx], trace, program, &report);
             *written += done;
         }

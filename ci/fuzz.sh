@@ -167,7 +167,7 @@ word() {
 }
 
 clauses() {
-    od -An -v -t u1 -w1 -j 64 "$run/$1" 2>/dev/null | grep -c '^ *1$' || true
+    od -An -v -t u1 -w1 -j 64 -N "$(word "$1" 6)" "$run/$1" 2>/dev/null | grep -c '^ *1$' || true
 }
 
 # The largest number behind a word in the logs of a target.

@@ -33,7 +33,7 @@ static void use(void *context)
 {
     struct using *using = context;
     PVOID block = using->subject->HeapAlloc(using->heap, 0, RIG_FILTER_BYTES);
-    using->served = block != NULL &&using->subject->HeapFree(using->heap, 0, block);
+    using->served = block != NULL && using->subject->HeapFree(using->heap, 0, block);
 }
 
 /* In a filter the heap is consistent and unlocked: it serves. Guarded: out of memory it raises. */
@@ -48,6 +48,7 @@ static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
         EXCEPTION_RECORD record;
         struct using using = {subject, step->heap->handle, false};
         exec->filter_used_heap = subject->guard(use, &using, &record) && using.served;
+        step->heap->block_total++; /* and what it freed may have given pages back */
     }
     return step->context == RIG_CONTEXT_CONTINUE ? EXCEPTION_CONTINUE_EXECUTION
                                                  : EXCEPTION_EXECUTE_HANDLER;

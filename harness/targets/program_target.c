@@ -5,17 +5,24 @@
 #include "program_target.h"
 
 #include "program/mutate.h"
+#include "program/random.h"
 #include "run/check.h"
 #include "stats.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The engine's own mutation by bytes; of the engine, so not in the driver. */
 size_t LLVMFuzzerMutate(uint8_t *bytes, size_t len_bytes, size_t max_bytes) __attribute__((weak));
 
 #define COUNTER_MAX 4096u
-#define BYTES_ONCE_IN 16u /* mutations by bytes keep an eye on the decoder */
+#define FRESH_RECORDS_MAX 200u
+
+/* Of so many mutations one each is something else: by bytes, which keeps an eye on the decoder; a
+ * new random program, which finds states that a chain of small changes hardly ever does; and one
+ * crossed with such a program. */
+#define ODD_ONCE_IN 16u
 
 static_assert(RIG_STATE_FEATURES == sizeof(uint64_t), "the features of a clause are one word");
 
@@ -35,6 +42,10 @@ static volatile uint64_t counters[COUNTER_COUNT / sizeof(uint64_t)];
 static struct rig_exec *exec;
 static struct rig_stats *stats;
 
+/* For measuring what each is worth (ci/feedback.sh): HEAPRIG_WITHOUT=mutator,features. */
+static bool without_mutator;
+static bool without_features;
+
 static void tell(void *context, const struct rig_step *step, const struct rig_judge *judge)
 {
     (void)context;
@@ -52,6 +63,9 @@ static void tell(void *context, const struct rig_step *step, const struct rig_ju
 
 void rig_target_begin(unsigned check_every)
 {
+    const char *without = getenv("HEAPRIG_WITHOUT");
+    without_mutator = without != NULL && strstr(without, "mutator") != NULL;
+    without_features = without != NULL && strstr(without, "features") != NULL;
     stats = rig_stats_now();
     atomic_store_explicit(&stats->clause_count, RIG_CLAUSE_COUNT, memory_order_relaxed);
     const struct rig_options options = {
@@ -66,11 +80,21 @@ void rig_target_begin(unsigned check_every)
     rig_exec_features(exec, (uint8_t *)features);
 }
 
+/* Eight bytes of 0 or 1 as the bits of one: each product moves one of them to the top byte. */
+static uint8_t states_of(uint64_t bytes)
+{
+    return (uint8_t)((bytes * 0x0102040810204080u) >> 56);
+}
+
 static void features_hand_over(void)
 {
     for (size_t clause = 0; clause < RIG_CLAUSE_COUNT; clause++) {
         if (features[clause] != 0) {
-            counters[clause % (COUNTER_COUNT / sizeof(uint64_t))] |= features[clause];
+            if (!without_features) {
+                counters[clause % (COUNTER_COUNT / sizeof(uint64_t))] |= features[clause];
+            }
+            atomic_fetch_or_explicit(&stats->states[clause], states_of(features[clause]),
+                                     memory_order_relaxed);
             atomic_store_explicit(&stats->exercised[clause], 1, memory_order_relaxed);
             features[clause] = 0;
         }
@@ -91,16 +115,68 @@ void rig_target_run(const uint8_t *bytes, size_t len_bytes)
     features_hand_over();
 }
 
+/* A program of one swarm, encoded, of at most `max_bytes`; 0 when that has no room for one. */
+static size_t fresh(uint8_t *bytes, size_t max_bytes, unsigned seed)
+{
+    static struct rig_program program;
+    static uint8_t encoded[RIG_PROGRAM_BYTES_MAX];
+    struct rig_rng rng = rig_rng_from(seed);
+    const size_t room = max_bytes < RIG_HEADER_BYTES ? 0 : max_bytes - RIG_HEADER_BYTES;
+    const size_t most = room / RIG_RECORD_BYTES;
+    if (most == 0) {
+        return 0;
+    }
+    const uint32_t limit = most < FRESH_RECORDS_MAX ? (uint32_t)most : FRESH_RECORDS_MAX;
+    rig_program_random_swarm(&program, rig_rng_next(&rng), 1 + rig_rng_below(&rng, limit));
+    const size_t len = rig_program_encode(&program, encoded);
+    memcpy(bytes, encoded, len);
+    return len;
+}
+
+static size_t crossed_with_fresh(uint8_t *bytes, size_t len_bytes, size_t max_bytes, unsigned seed)
+{
+    static uint8_t other[RIG_PROGRAM_BYTES_MAX];
+    static uint8_t crossed[RIG_PROGRAM_BYTES_MAX];
+    const size_t room = max_bytes < sizeof(crossed) ? max_bytes : sizeof(crossed);
+    const size_t other_bytes = fresh(other, sizeof(other), seed);
+    const size_t len = rig_crossover(bytes, len_bytes, other, other_bytes, crossed, room, seed);
+    memcpy(bytes, crossed, len);
+    return len;
+}
+
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t len_bytes, size_t max_bytes, unsigned seed)
 {
-    if (seed % BYTES_ONCE_IN == 0 && LLVMFuzzerMutate != NULL) {
-        return LLVMFuzzerMutate(bytes, len_bytes, max_bytes);
+    const unsigned which = without_mutator ? 0 : seed % ODD_ONCE_IN;
+    size_t len = 0;
+    if (which == 0 && LLVMFuzzerMutate != NULL) {
+        len = LLVMFuzzerMutate(bytes, len_bytes, max_bytes);
+    } else if (which == 1) {
+        len = fresh(bytes, max_bytes, seed);
+    } else if (which == 2) {
+        len = crossed_with_fresh(bytes, len_bytes, max_bytes, seed);
     }
-    return rig_mutate(bytes, len_bytes, max_bytes, seed);
+    return len != 0 ? len : rig_mutate(bytes, len_bytes, max_bytes, seed);
+}
+
+/* The front of one and the back of the other, wherever that cuts. */
+static size_t splice(const uint8_t *a, size_t a_bytes, const uint8_t *b, size_t b_bytes,
+                     uint8_t *out, size_t out_bytes, unsigned seed)
+{
+    const size_t front = a_bytes == 0 ? 0 : seed % a_bytes;
+    const size_t skip = b_bytes == 0 ? 0 : seed / 251u % b_bytes;
+    const size_t head = front < out_bytes ? front : out_bytes;
+    const size_t room = out_bytes - head;
+    const size_t tail = b_bytes - skip < room ? b_bytes - skip : room;
+    memcpy(out, a, head);
+    memcpy(out + head, b + skip, tail);
+    return head + tail;
 }
 
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t a_bytes, const uint8_t *b, size_t b_bytes,
                                  uint8_t *out, size_t out_bytes, unsigned seed)
 {
+    if (without_mutator) {
+        return splice(a, a_bytes, b, b_bytes, out, out_bytes, seed);
+    }
     return rig_crossover(a, a_bytes, b, b_bytes, out, out_bytes, seed);
 }

@@ -9,6 +9,7 @@
  *   word 2  operations made          word 6  clauses that can be exercised
  *   word 3  records that did nothing word 7  operations that broke a clause
  *   then one byte a clause: 1 when it was exercised
+ *   then one byte a clause: a bit for each state of the heap in which it was
  *
  * Words are of 8 bytes, in the machine's own order. */
 #ifndef RIG_TARGETS_STATS_H
@@ -28,6 +29,7 @@ struct rig_stats {
     _Atomic uint64_t clause_count;
     _Atomic uint64_t findings;
     _Atomic uint8_t exercised[RIG_CLAUSE_COUNT];
+    _Atomic uint8_t states[RIG_CLAUSE_COUNT];
 };
 
 static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come first");

@@ -73,6 +73,27 @@ enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes)
     return status;
 }
 
+enum nth_status nth_front_recount(struct nth_heap *heap, uint64_t before, uint64_t after)
+{
+    uint64_t count = 0;
+    const bool same = before <= NTH_LFH_MAX_BYTES && after <= NTH_LFH_MAX_BYTES &&
+                      nth_bucket_of(before) == nth_bucket_of(after);
+    if (same || !nth_front_allowed(heap)) {
+        return NTH_OK;
+    }
+    if (after > NTH_LFH_MAX_BYTES) {
+        return nth_front_uncount(heap, before);
+    }
+    uint64_t *word = &heap->buckets[nth_bucket_of(after)].outstanding;
+    enum nth_status status = bucket_word(heap, word, &count);
+    status = status == NTH_OK ? nth_front_uncount(heap, before) : status;
+    if (status == NTH_OK && (count & BUCKET_ON) == 0 &&
+        (count & BUCKET_COUNT_MASK) < BUCKET_COUNT_MASK) {
+        nth_heap_put(heap, word, count + 1);
+    }
+    return status;
+}
+
 enum nth_status nth_chunk_read(struct nth_heap *heap, const struct nth_block *block,
                                struct nth_chunk *chunk)
 {

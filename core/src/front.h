@@ -63,6 +63,11 @@ enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *se
 /* A back-end block of the class was given back before the class started. */
 enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes) NTH_MUST_USE;
 
+/* A block of the back end went from one size to another where it stands: it counts for the class of
+ * the new size. Undone by the same call with the sizes exchanged, which cannot fail then. */
+enum nth_status nth_front_recount(struct nth_heap *heap, uint64_t before,
+                                  uint64_t after) NTH_MUST_USE;
+
 /* With the lock: take a free slot of the class, refilling this thread's magazine on the way.
  * NTH_ABSENT when a chunk cannot be had: the back end serves. */
 enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t bytes,

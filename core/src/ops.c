@@ -283,14 +283,30 @@ static void expose(uint64_t flags, char *user, uint64_t before, uint64_t after)
     }
 }
 
+/* In the same place of a segment, counted for the class of its new size. */
+static enum nth_status resize_in_segment(struct nth_heap *heap, struct nth_block *block,
+                                         uint64_t bytes)
+{
+    const uint64_t units = nth_units_for(heap, bytes, block->user_info);
+    if (block->user_info) {
+        return nth_backend_resize(heap, block, units);
+    }
+    const uint64_t before = nth_units_for(heap, nth_block_requested(block), false) * NTH_UNIT_BYTES;
+    enum nth_status status = nth_front_recount(heap, before, units * NTH_UNIT_BYTES);
+    status = status == NTH_OK ? nth_backend_resize(heap, block, units) : status;
+    if (status != NTH_OK && !nth_noted()) {
+        NTH_ASSERT(nth_front_recount(heap, units * NTH_UNIT_BYTES, before) == NTH_OK);
+    }
+    return status;
+}
+
 /* In the same slot, or in the same place of a segment. NTH_ABSENT when it does not fit. */
 static enum nth_status resize_small(struct nth_heap *heap, struct nth_target *target,
                                     uint64_t bytes)
 {
     struct nth_block *block = &target->block;
     if (block->state == NTH_BLOCK_BUSY) {
-        const uint64_t units = nth_units_for(heap, bytes, block->user_info);
-        const enum nth_status status = nth_backend_resize(heap, block, units);
+        const enum nth_status status = resize_in_segment(heap, block, bytes);
         if (status != NTH_OK) {
             return status;
         }

@@ -35,17 +35,43 @@ static enum nth_status large_element(struct nth_heap *heap, uint64_t word,
     return NTH_OK;
 }
 
+/* The data of a segment's first block: where a chunk stands, that of its first slot. */
+static enum nth_status first_place(struct nth_heap *heap, struct nth_region *region, void **place)
+{
+    struct nth_block block;
+    struct nth_chunk chunk;
+    bool present = false;
+    *place = nth_region_place(region, NTH_SEGMENT_FIRST + NTH_HEADER_BYTES);
+    enum nth_status status = nth_block_next(heap, region, NTH_SEGMENT_FIRST, &present);
+    if (status != NTH_OK || !present) {
+        return status;
+    }
+    status = nth_block_read(heap, region, NTH_SEGMENT_FIRST, &block);
+    if (status == NTH_OK && block.state == NTH_BLOCK_CHUNK) {
+        status = nth_chunk_read(heap, &block, &chunk);
+        if (status == NTH_OK) {
+            *place = nth_region_place(region, nth_chunk_slot(&chunk, 0) + NTH_HEADER_BYTES);
+        }
+    }
+    return status;
+}
+
 /* The region element of the first segment from `number` on; behind the last, the large blocks. */
 static enum nth_status region_element(struct nth_heap *heap, uint64_t number,
                                       struct nth_element *element)
 {
     for (; number < heap->state.segment_count; number++) {
-        const struct nth_region *region = nth_segment_at(heap, number);
+        struct nth_region *region = nth_segment_at(heap, number);
+        void *first = NULL;
         if (nth_noted()) {
             return NTH_CORRUPT;
         }
         if (region == NULL) {
             continue;
+        }
+        const enum nth_status status = first_place(heap, region, &first);
+        if (status != NTH_OK) {
+            return status;
         }
         *element = (struct nth_element){
             .kind = NTH_ELEMENT_REGION,
@@ -55,7 +81,7 @@ static enum nth_status region_element(struct nth_heap *heap, uint64_t number,
             .region_idx = (uint32_t)number,
             .committed_bytes = region->committed_pages * NTH_PAGE_BYTES,
             .uncommitted_bytes = region->bytes - region->committed_pages * NTH_PAGE_BYTES,
-            .first = nth_region_place(region, NTH_SEGMENT_FIRST + NTH_HEADER_BYTES),
+            .first = first,
             .last = nth_region_place(region, region->bytes),
         };
         return NTH_OK;
@@ -145,8 +171,11 @@ static enum nth_status after_slot(struct nth_heap *heap, const struct nth_block 
     status = nth_block_read(heap, slot->region, nth_chunk_slot(&chunk, slot->slot + 1), &next);
     if (status == NTH_OK) {
         const bool last = next.slot + 1 == chunk.slots;
-        const uint64_t rest =
-            chunk.offset + chunk.units * NTH_UNIT_BYTES - nth_chunk_slot(&chunk, chunk.slots);
+        const uint64_t end = chunk.offset + chunk.units * NTH_UNIT_BYTES;
+        uint64_t rest = end - nth_chunk_slot(&chunk, chunk.slots);
+        if (rest > 0 && end + NTH_BORDER_BYTES == slot->region->bytes) {
+            rest += NTH_BORDER_BYTES; /* where there is no rest the slot itself is the last */
+        }
         block_element(&next, last ? rest : 0, element);
     }
     return status;

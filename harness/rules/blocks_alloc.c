@@ -84,14 +84,14 @@ static void rules_rtl_limits(struct rig_judge *judge, const struct rig_step *ste
     const struct rig_heap *heap = &step->heap_before;
     const size_t bytes = step->size_bytes;
     const bool above = !heap->growable && bytes > heap->threshold_bytes;
-    const bool near = !heap->growable && !above && heap->threshold_bytes - bytes < RIG_PAGE_BYTES;
+    const bool close = !heap->growable && !above && heap->threshold_bytes - bytes < RIG_PAGE_BYTES;
     CLAUSE(ALLOC_14, bytes > SIZE_MAX / 2, rig_failed(step));
     CLAUSE(ALLOC_15, above, rig_failed(step));
     CLAUSE(ALLOC_16, above,
            rig_failed(step) && rig_failed_in_form(step) &&
                (!rig_raised_itself(step) || rig_raised(step, STATUS_BUFFER_TOO_SMALL) ||
                 rig_raised(step, STATUS_NO_MEMORY)));
-    CLAUSE(ALLOC_17, near,
+    CLAUSE(ALLOC_17, close,
            !rig_failed(step) || !rig_raised_itself(step) || rig_raised(step, STATUS_NO_MEMORY) ||
                rig_raised(step, STATUS_BUFFER_TOO_SMALL));
     CLAUSE(ALLOC_26, fragmented(step), rig_failed_with(step, STATUS_NO_MEMORY));

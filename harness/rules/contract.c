@@ -7,6 +7,7 @@
 
 #include "program/text_words.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define FOUND_BYTES_MAX 40u /* of a token in an error */

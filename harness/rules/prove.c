@@ -8,6 +8,7 @@
 
 #include "../run/check.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 

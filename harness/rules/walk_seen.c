@@ -38,10 +38,13 @@ static uintptr_t start_of(const struct rig_element *element)
     return element->address - (element->busy ? RIG_BLOCK_HEADER_BYTES : RIG_FREE_DATA_OFFSET);
 }
 
-/* Where the data of a region's first block is, or would be if it were not free. */
-static uintptr_t first_block_due(const struct rig_element *element)
+/* Where the data of a region's first block is, or would be if it were not free. A free slot of the
+ * front end, which Win32 walks do not tell apart, has its data where a busy one has. */
+static bool is_first_block(const struct rig_element *element, uintptr_t first)
 {
-    return element->uncommitted ? element->address : start_of(element) + RIG_BLOCK_HEADER_BYTES;
+    const uintptr_t due =
+        element->uncommitted ? element->address : start_of(element) + RIG_BLOCK_HEADER_BYTES;
+    return first == due || (rig_element_free(element) && first == element->address);
 }
 
 /* ---- One element ---------------------------------------------------------------------------- */
@@ -180,8 +183,7 @@ static void see_place(struct rig_seen *seen, struct region *region,
     seen->first_blocks =
         seen->first_blocks && (last != NULL || element->address >= home->first_block);
     seen->first_exact =
-        seen->first_exact && (last != NULL || first_block_due(element) == home->first_block ||
-                              (element->flags & RIG_WALK_FRONT) != 0);
+        seen->first_exact && (last != NULL || is_first_block(element, home->first_block));
     region->elements_bytes += element->bytes + element->overhead;
     region->uncommitted_bytes += element->uncommitted ? element->bytes : 0;
     region->saturated = region->saturated || element->overhead == SATURATED;

@@ -110,7 +110,8 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
     }
     case RIG_ROUTINE_REENTER: {
         struct reentry reentry = {exec, exec->shadow.heaps[idx].handle, NULL};
-        if (reentry.heap != NULL) {
+        /* It is reported, and a report may end the process once that was asked for. */
+        if (reentry.heap != NULL && !exec->shadow.terminates) {
             exec->reentries++;
             (void)rig_call_aside(exec, reenter, &reentry);
             RIG_CHECK(reentry.block == NULL || exec->subject->claims < RIG_CLAIM_RULINGS);

@@ -183,6 +183,30 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     exec->subject->reset(seed);
 }
 
+/* Locks that are still held, and critical sections: those lie in the rig's memory, so the subject's
+ * reset knows nothing of them, and only deleting gives back what they take. */
+static void locks_end(void *context)
+{
+    struct rig_exec *exec = context;
+    const struct rig_subject *subject = exec->subject;
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        const struct rig_heap *heap = &exec->shadow.heaps[idx];
+        for (unsigned depth = 0; heap->live && depth < heap->lock_depth; depth++) {
+            (void)subject->HeapUnlock(heap->handle);
+        }
+    }
+    for (unsigned idx = 0; idx < RIG_SECTION_COUNT; idx++) {
+        struct rig_section *section = &exec->sections[idx];
+        for (unsigned depth = 0; section->live && depth < section->depth; depth++) {
+            subject->LeaveCriticalSection(&section->section);
+        }
+        if (section->live) {
+            subject->DeleteCriticalSection(&section->section);
+        }
+        section->live = false;
+    }
+}
+
 struct rig_verdict rig_exec_end(struct rig_exec *exec)
 {
     exec->step.idx++;
@@ -193,6 +217,7 @@ struct rig_verdict rig_exec_end(struct rig_exec *exec)
         (void)rig_finish(exec);
     }
     const struct rig_verdict verdict = exec->verdict;
+    (void)rig_call_aside(exec, locks_end, exec);
     exec->subject->reset(0);
     return verdict;
 }

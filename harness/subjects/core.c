@@ -122,7 +122,9 @@ static void core_report(void *context, const struct nth_report *report)
 static void core_terminate(void *context, NTSTATUS status)
 {
     (void)context;
-    (void)fprintf(stderr, "the subject ended the process: 0x%08X\n", (unsigned)status);
+    (void)fprintf(stderr, "the subject ended the process: 0x%08X after %s in %s\n",
+                  (unsigned)status, core.reports == 0 ? "no report" : core.report.reason,
+                  core.reports == 0 ? "no call" : core.report.call);
     abort();
 }
 

@@ -197,6 +197,10 @@ json '.id == "ALLOC-02" and .disposition == "judged" and .rule == "blocks_never_
 json '.disposition == "judged" and .exercised > 0'
 json '.id == "AVRF-01" and .disposition == "pending" and .for == "verifier"'
 json '.summary.clauses == 567'
+# The project's own corpus leaves none.
+expect 0 '' "$heaprig" contract --prove
+has ' 0 missing'
+has ', 0 problems'
 expect 0 '' "$heaprig" bench --seconds 0 --json good.heap
 json '.set == "all" and .programs == 1 and .ratio > 0'
 json '.set == "raising" and .core_calls > 0'

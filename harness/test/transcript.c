@@ -24,7 +24,7 @@
 #define RECORD_COUNT 200u
 #define PROGRAM_COUNT_MAX 4096u
 #define ROUND_COUNT 100u
-#define SAMPLE_COUNT 24u /* programs of a round */
+#define SAMPLE_COUNT 12u /* programs of a round */
 
 static struct {
     struct rig_exec *exec;

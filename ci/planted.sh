@@ -169,8 +169,11 @@ trial() {
         status=$?
     ended=$(date +%s%N)
     read -r reached triggered < <(od -An -v -t u8 -j 32 -N 16 "$work/stats" | tr -s ' ')
-    if [ "$status" -ne 0 ] && [ "$status" -ne 124 ]; then
+    if [ "$status" -ne 0 ]; then
         by=$(who "$work/log")
+        case $status in
+        124 | 137) by="does not end" ;; # long after its time
+        esac
         if [ "$triggered" = 1 ]; then
             caught=yes
         fi

@@ -17,7 +17,7 @@
 size_t LLVMFuzzerMutate(uint8_t *bytes, size_t len_bytes, size_t max_bytes) __attribute__((weak));
 
 #define COUNTER_MAX 4096u
-#define FRESH_RECORDS_MAX 200u
+#define FRESH_RECORDS 200u
 
 /* Of so many mutations one each is something else: by bytes, which keeps an eye on the decoder; a
  * new random program, which finds states that a chain of small changes hardly ever does; and one
@@ -115,7 +115,7 @@ void rig_target_run(const uint8_t *bytes, size_t len_bytes)
     features_hand_over();
 }
 
-/* A program of one swarm, encoded, of at most `max_bytes`; 0 when that has no room for one. */
+/* A random program, encoded, of at most `max_bytes`; 0 when that has no room for one. */
 static size_t fresh(uint8_t *bytes, size_t max_bytes, unsigned seed)
 {
     static struct rig_program program;
@@ -126,8 +126,8 @@ static size_t fresh(uint8_t *bytes, size_t max_bytes, unsigned seed)
     if (most == 0) {
         return 0;
     }
-    const uint32_t limit = most < FRESH_RECORDS_MAX ? (uint32_t)most : FRESH_RECORDS_MAX;
-    rig_program_random_swarm(&program, rig_rng_next(&rng), 1 + rig_rng_below(&rng, limit));
+    (rig_rng_once_in(&rng, 2) ? rig_program_random : rig_program_random_swarm)(
+        &program, rig_rng_next(&rng), most < FRESH_RECORDS ? (unsigned)most : FRESH_RECORDS);
     const size_t len = rig_program_encode(&program, encoded);
     memcpy(bytes, encoded, len);
     return len;

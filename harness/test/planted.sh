@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Planted bugs: every patch applies to core as it is, and some are caught by the corpus alone.
+# usage: planted.sh BIN SOURCE
+set -euo pipefail
+
+bin=$1
+source=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+fail() {
+    printf 'planted.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+count=0
+for patch in "$source"/harness/planted/[0-9][0-9]-*.patch; do
+    name=$(basename "$patch")
+    for line in Bug States Trigger 'Seen by'; do
+        grep -q "^$line: *[^ ]" "$patch" || fail "$name: no line '$line:'"
+    done
+    rm -rf "$dir/src"
+    cp -r "$source/core/src" "$dir/src"
+    patch -s -p1 -F0 -d "$dir/src" <"$patch" >"$dir/out" 2>&1 ||
+        fail "$name does not apply to core/src: $(head -n1 "$dir/out")"
+    grep -rq 'nth_planted(' "$dir/src" || fail "$name: does not tell that it was reached"
+    count=$((count + 1))
+done
+[ "$count" -ge 25 ] || fail "$count patches, expected 25 or more"
+
+if ! grep -q '^HEAPRIG_SANITIZERS.*address' "$bin/../CMakeCache.txt" ||
+    grep -q NTH_STRESS "$bin/../CMakeCache.txt"; then
+    echo "$count patches apply; running them is the same in every build"
+    exit 0
+fi
+status=0
+"$source/ci/planted.sh" --seconds 0 --json --only 20 --only 23 --only 35 >"$dir/table" || status=$?
+caught=$(jq -s '[.[] | select(.reached and .triggered and .corpus.caught)] | length' "$dir/table")
+[ "$caught" = 3 ] || {
+    cat "$dir/table" >&2
+    fail "the corpus caught $caught of 3"
+}
+[ "$status" -eq 0 ] || fail "all were caught, and yet the exit status is $status"
+"$source/ci/planted.sh" --list >"$dir/list"
+[ "$(grep -c '^[0-9][0-9]-' "$dir/list")" = "$count" ] || fail "--list does not list $count bugs"
+for wrong in '--only 00' '--only x' '--seconds' '--wrong'; do
+    status=0
+    # shellcheck disable=SC2086 # two words
+    "$source/ci/planted.sh" $wrong >/dev/null 2>&1 || status=$?
+    [ "$status" -eq 2 ] || fail "ci/planted.sh $wrong: exit status $status, expected 2"
+done

@@ -63,6 +63,7 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "$0")/.."
+ulimit -f 262144 # 256 MiB a file: a loop that prints must not fill the disk
 inputs_min=1000
 found_max_kib=2048
 findings_max=3 # of one process: then it is not started again

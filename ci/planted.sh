@@ -164,7 +164,7 @@ trial() {
     fi
     work=$(mktemp -d)
     began=$(date +%s%N)
-    (cd "$work" && mkdir empty &&
+    (ulimit -f 65536 && cd "$work" && mkdir empty && # 64 MiB: a loop that prints must not fill the disk
         HEAPRIG_STATS=$work/stats timeout -k 5 "$limit" "$@" >"$work/log" 2>&1) 2>/dev/null ||
         status=$?
     ended=$(date +%s%N)

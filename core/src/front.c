@@ -36,6 +36,18 @@ static enum nth_status bucket_word(struct nth_heap *heap, const uint64_t *word, 
     return nth_heap_open(heap, word, NTH_CORRUPT_HEAP_STATE, "heap.buckets", value);
 }
 
+/* A class's word with one allocation more, and whether the front end has or had then started. */
+static uint64_t counted(uint64_t count)
+{
+    return (count & BUCKET_ON) != 0 ? count : count + 1u + (1ull << BUCKET_TOTAL_SHIFT);
+}
+
+static bool starts(uint64_t count)
+{
+    return (count & BUCKET_ON) != 0 || (count & BUCKET_COUNT_MASK) >= NTH_LFH_START_COUNT ||
+           count >> BUCKET_TOTAL_SHIFT >= NTH_LFH_START_TOTAL;
+}
+
 enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *serves)
 {
     uint64_t count = 0;
@@ -48,15 +60,24 @@ enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *se
     if (status != NTH_OK) {
         return status;
     }
-    *serves = (count & BUCKET_ON) != 0;
-    if (!*serves) {
-        count += 1u + (1ull << BUCKET_TOTAL_SHIFT);
-        *serves = (count & BUCKET_COUNT_MASK) >= NTH_LFH_START_COUNT ||
-                  count >> BUCKET_TOTAL_SHIFT >= NTH_LFH_START_TOTAL;
-        heap->state.front_end |= *serves;
-        nth_heap_put(heap, word, *serves ? BUCKET_ON : count);
-    }
+    *serves = starts(counted(count));
     return NTH_OK;
+}
+
+enum nth_status nth_front_count(struct nth_heap *heap, uint64_t bytes)
+{
+    uint64_t count = 0;
+    if (bytes > NTH_LFH_MAX_BYTES || !nth_front_allowed(heap)) {
+        return NTH_OK;
+    }
+    uint64_t *word = &heap->buckets[nth_bucket_of(bytes)].outstanding;
+    const enum nth_status status = bucket_word(heap, word, &count);
+    if (status == NTH_OK && (count & BUCKET_ON) == 0) {
+        count = counted(count);
+        heap->state.front_end |= starts(count);
+        nth_heap_put(heap, word, starts(count) ? BUCKET_ON : count);
+    }
+    return status;
 }
 
 enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes)

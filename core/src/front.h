@@ -57,8 +57,12 @@ static inline bool nth_front_allowed(const struct nth_heap *heap)
             (HEAP_NO_SERIALIZE | HEAP_GROWABLE | HEAP_DISABLE_COALESCE_ON_FREE)) == HEAP_GROWABLE;
 }
 
-/* The class serves requests now. `bytes` of whole blocks; counts towards starting it. */
+/* Whether the front end serves a block of `bytes`, header included: its class has started, or starts
+ * with this allocation. Changes nothing. */
 enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *serves) NTH_MUST_USE;
+
+/* The allocation that nth_front_serves was asked about was made: count it for its class. */
+enum nth_status nth_front_count(struct nth_heap *heap, uint64_t bytes) NTH_MUST_USE;
 
 /* A back-end block of the class was given back before the class started. */
 enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes) NTH_MUST_USE;

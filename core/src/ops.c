@@ -142,7 +142,8 @@ void nth_info_write(struct nth_heap *heap, const struct nth_target *target, uint
     nth_inband_put(heap, target->region, info_offset(target) + 8u, info_word(heap, value, flags));
 }
 
-/* From the front end or the back end; `*block` tells which. */
+/* From the front end or the back end; `*block` tells which. Counted once it is there: a call that
+ * fails does not start a front end. */
 static enum nth_status take_small(struct nth_heap *heap, uint64_t bytes, bool user_info,
                                   struct nth_block *block)
 {
@@ -153,7 +154,7 @@ static enum nth_status take_small(struct nth_heap *heap, uint64_t bytes, bool us
     if (status == NTH_OK && serves) {
         status = nth_front_take(heap, nth_bucket_of(block_bytes), bytes, block);
         if (status != NTH_ABSENT) {
-            return status;
+            return status == NTH_OK ? nth_front_count(heap, block_bytes) : status;
         }
         status = NTH_OK;
     }
@@ -166,7 +167,8 @@ static enum nth_status take_small(struct nth_heap *heap, uint64_t bytes, bool us
         .slack = (uint32_t)(block_bytes - NTH_HEADER_BYTES - bytes -
                             (user_info ? NTH_USER_INFO_BYTES : 0u)),
     };
-    return nth_backend_take(heap, units, true, block);
+    status = nth_backend_take(heap, units, true, block);
+    return status == NTH_OK && !user_info ? nth_front_count(heap, block_bytes) : status;
 }
 
 enum nth_status nth_op_compact(struct nth_heap *heap)

@@ -14,6 +14,9 @@
 static uint8_t bytes[RIG_LOAD_BYTES_MAX + 1];
 
 /* A stream as a file of its own: it is read again to confirm a finding. */
+/* A stream may never end; a trace of more than this is a file. */
+#define STREAM_BYTES_MAX (256u << 20)
+
 static FILE *copy_of(const char *command, const char *name, FILE *stream)
 {
     FILE *copy = tmpfile();
@@ -21,7 +24,13 @@ static FILE *copy_of(const char *command, const char *name, FILE *stream)
         rig_cli_refuse(command, "%s: expected room for a copy: %s", name, strerror(errno));
     }
     size_t got;
+    size_t total = 0;
     while ((got = fread(bytes, 1, COPY_BYTES, stream)) > 0) {
+        total += got;
+        if (total > STREAM_BYTES_MAX) {
+            rig_cli_refuse(command, "%s: expected at most %u MiB from a stream: keep it in a file",
+                           name, STREAM_BYTES_MAX >> 20);
+        }
         if (fwrite(bytes, 1, got, copy) != got) {
             rig_cli_refuse(command, "%s: expected room for a copy: %s", name, strerror(errno));
         }

@@ -137,7 +137,7 @@ static void process_heap(void *context)
 
 bool rig_process_heap(struct rig_exec *exec)
 {
-    if (exec->shadow.heaps[0].handle == NULL) {
+    if (exec->shadow.heaps[0].handle == NULL && exec->subject->GetProcessHeap != NULL) {
         (void)rig_call_aside(exec, process_heap, exec);
     }
     return exec->shadow.heaps[0].handle != NULL;

@@ -155,8 +155,9 @@ static bool free_all(struct rig_exec *exec)
     while (block != NULL) {
         struct rig_block *next = rig_shadow_next(block);
         struct rig_heap *heap = &exec->shadow.heaps[block->heap];
-        struct rig_step *step = step_of_rig(exec, RIG_PHASE_END, RIG_OP_FREE, heap, win32);
-        step->win32 = exec->subject->RtlFreeHeap == NULL || win32;
+        const struct rig_subject *subject = exec->subject;
+        const bool spelled = subject->RtlFreeHeap == NULL || (win32 && subject->HeapFree != NULL);
+        struct rig_step *step = step_of_rig(exec, RIG_PHASE_END, RIG_OP_FREE, heap, spelled);
         step->block = block;
         step->block_before = *block;
         step->name = block->name;

@@ -204,6 +204,32 @@ static void the_worked_example_is_what_the_encoder_makes(void **state)
     block_demand();
 }
 
+/* Its bytes are made from the same table; a weight that changed shifts them all. */
+static void the_dictionary_has_each_operations_first_byte(void **state)
+{
+    (void)state;
+    static char text[PAGE_BYTES_MAX];
+    FILE *file = fopen(RIG_SOURCE_DIR "/harness/targets/ops_fuzzer.dict", "r");
+    assert_non_null(file);
+    const size_t len = fread(text, 1, sizeof(text) - 1, file);
+    assert_int_equal(fclose(file), 0);
+    text[len] = '\0';
+    unsigned first = 0;
+    for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+        char row[96];
+        const int name =
+            snprintf(row, sizeof(row), "\n%s=\"\\x%02x\\x00", rig_op_info(op)->name, first);
+        assert_in_range(name, 1, sizeof(row) - 1);
+        for (char *at = row; *at != '='; at++) {
+            *at = (char)(*at >= 'A' && *at <= 'Z' ? *at - 'A' + 'a' : *at);
+        }
+        if (strstr(text, row) == NULL) {
+            fail_msg("ops_fuzzer.dict: expected a line that begins with '%s'", row + 1);
+        }
+        first += rig_op_info(op)->weight;
+    }
+}
+
 int main(int argc, char **argv)
 {
     writing = argc == 2 && strcmp(argv[1], "--write") == 0;
@@ -213,6 +239,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_size_kind_has_its_row),
         cmocka_unit_test(every_word_of_a_bit_is_explained),
         cmocka_unit_test_setup(the_worked_example_is_what_the_encoder_makes, block_begin),
+        cmocka_unit_test(the_dictionary_has_each_operations_first_byte),
     };
     return cmocka_run_group_tests(tests, page_read, page_write);
 }

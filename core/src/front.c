@@ -651,7 +651,10 @@ void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
     struct nth_slot *slot = nth_heap_slot(heap);
     struct nth_hot *hot = &nth_self.hot[(handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
     const uint64_t generation = nth_load_acquire(&nth_process.generation);
-    if (cache != NULL && slot->caller_lock == NULL && /* which closes no gate when it is taken */
+    const bool limited =
+        heap->config.allocation_max_bytes < NTH_LFH_MAX_BYTES; /* looked at inside */
+    if (cache != NULL && !limited &&
+        slot->caller_lock == NULL && /* which closes no gate when it is taken */
         (hot->cache != cache || hot->generation != generation)) {
         *hot = (struct nth_hot){
             .handle = (HANDLE)(uintptr_t)handle,

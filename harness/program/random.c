@@ -109,7 +109,9 @@ static unsigned random_step(struct rig_rng *rng)
 /* Of any magnitude: as many small ones as large. */
 static uint16_t random_value(struct rig_rng *rng)
 {
-    return (uint16_t)((rig_rng_next(rng) & 0xFFFFu) >> rig_rng_below(rng, 16));
+    const unsigned value =
+        rig_rng_next(rng) & 0xFFFFu; /* one draw a statement: operands have no order */
+    return (uint16_t)(value >> rig_rng_below(rng, 16));
 }
 
 static void fill_size(const struct rig_swarm *swarm, struct rig_rng *rng, struct rig_record *record)

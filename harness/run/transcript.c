@@ -18,17 +18,23 @@ struct line {
 
 /* ---- Places --------------------------------------------------------------------------------- */
 
-/* The heap whose caller brought the memory that `address` lies in, or NULL. */
+/* The heap whose caller brought the memory that `address` lies in, or ends, or NULL. A walk names
+ * the end of a region, and how far the caller's memory is from the subject's differs between
+ * builds. */
 static const struct rig_heap *heap_around(const struct rig_shadow *shadow, uintptr_t address)
 {
+    const struct rig_heap *ending = NULL;
     for (unsigned idx = 1; idx < RIG_SHADOW_HEAP_COUNT; idx++) {
         const struct rig_heap *heap = &shadow->heaps[idx];
-        if (heap->live && heap->has_base && address >= (uintptr_t)heap->handle &&
-            address - (uintptr_t)heap->handle < heap->reserve_bytes) {
+        if (!heap->live || !heap->has_base || address < (uintptr_t)heap->handle) {
+            continue;
+        }
+        if (address - (uintptr_t)heap->handle < heap->reserve_bytes) {
             return heap;
         }
+        ending = address - (uintptr_t)heap->handle == heap->reserve_bytes ? heap : ending;
     }
-    return NULL;
+    return ending;
 }
 
 void rig_transcript_place(const struct rig_shadow *shadow, const struct rig_subject *subject,

@@ -107,6 +107,34 @@ for preset in "${presets[@]}"; do
     run_preset "$preset"
 done
 
+# Same input, same transcript: in every build of one word size and one set of constants.
+same_transcripts() {
+    local preset program lines first='' first_preset='' how
+    for preset in check release msan tsan; do
+        program=build/$preset/bin/harness_transcript
+        if [[ " ${presets[*]} " != *" $preset "* ]]; then
+            continue
+        fi
+        how=()
+        if [ "$preset" = msan ] || [ "$preset" = tsan ]; then
+            how=(setarch -R) # their shadow wants addresses of few random bits
+        fi
+        if ! lines=$("${how[@]}" "$program" child) || [ "$(grep -c . <<<"$lines")" -lt 100 ]; then
+            echo "transcripts of $preset: expected a line for each program"
+            failed=$((failed + 1))
+        elif [ -z "$first" ]; then
+            first=$lines first_preset=$preset
+        elif [ "$lines" = "$first" ]; then
+            echo "transcripts of $first_preset and $preset: the same"
+            passed=$((passed + 1))
+        else
+            echo "transcripts of $first_preset and $preset: different"
+            failed=$((failed + 1))
+        fi
+    done
+}
+same_transcripts
+
 echo
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -61,6 +61,7 @@ median() {
 
 numbers() {
     local name=$1 judged
+    [ -s "$work/$name.stats" ] || die 1 "$work/$name.log: the run left no numbers"
     judged=$(od -An -v -t u8 -j 48 -N 8 "$work/$name.stats" | tr -d ' ')
     edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$work/$name.log" | sort -n | tail -n1)
     clauses=$(od -An -v -t u1 -w1 -j 64 -N "$judged" "$work/$name.stats" | grep -c '^ *1$' || true)

@@ -254,7 +254,10 @@ trap - INT TERM
 
 # What is wrong with a target's run as such, a line each.
 complaints() {
-    local inputs=$1 edges_all=$2 exercised=$3 replayed=$4
+    local inputs=$1 edges_all=$2 exercised=$3 replayed=$4 replay_inputs=$5
+    if [ "$replay_inputs" -eq 0 ] && [ "$stop" = no ]; then
+        echo "its corpus alone ran no input, so there is nothing to compare with"
+    fi
     if [ "$inputs" -lt "$inputs_min" ]; then
         echo "ran $inputs inputs, expected $inputs_min or more"
     fi
@@ -282,7 +285,7 @@ for target in "${ran[@]}"; do
     edges_all=$(logged "$target" '.*Loaded 1 PC tables.*: \([0-9]*\) \[.*')
     sort "$run/$target.findings" | awk -F'\t' '!seen[$1]++' >"$run/$target.distinct"
     findings=$(wc -l <"$run/$target.distinct")
-    complaints "$inputs" "$edges_all" "$exercised" "$replayed" >"$run/$target.complaints"
+    complaints "$inputs" "$edges_all" "$exercised" "$replayed" "$(word "$target.replay" 0)" >"$run/$target.complaints"
     if [ "$findings" -gt 0 ] || [ -s "$run/$target.complaints" ]; then
         status=1
     fi

@@ -162,9 +162,14 @@ static enum nth_status lock_make(const struct nth_create *wish, struct nth_slot 
                : NTH_NO_MEMORY;
 }
 
+/* A lock that this thread still holds is let go first: a mutex must not be destroyed locked. */
 static void lock_drop(struct nth_slot *slot)
 {
     if (slot->lock != NULL) {
+        if (nth_lock_owned(slot)) {
+            nth_store_release(&slot->owner, NULL);
+            nth_process.locks->release(nth_process.locks->self, slot->lock);
+        }
         nth_process.locks->destroy(nth_process.locks->self, slot->lock);
     }
 }

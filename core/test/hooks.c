@@ -111,6 +111,19 @@ static void locks_come_from_the_table_and_go_back(void **state)
     assert_int_equal(table.held, 0);
 }
 
+static void a_lock_still_held_is_let_go_before_it_is_destroyed(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    use_lock_table(0);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_true(HeapLock(heap));
+    assert_true(HeapLock(heap));
+    nth_seam_set(&seam);
+    assert_int_equal(table.held, 0);
+    assert_int_equal(table.destroyed, table.made);
+}
+
 /* The first lock is the process's own, the second the heap's. */
 static void a_lock_table_that_refuses_makes_creation_fail(void **state)
 {
@@ -239,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(locks_come_from_the_table_and_go_back),
+        TEST(a_lock_still_held_is_let_go_before_it_is_destroyed),
         TEST(a_lock_table_that_refuses_makes_creation_fail),
         TEST(the_report_hook_has_its_context_and_may_use_the_heap),
         TEST(the_terminate_hook_has_its_context_and_comes_after_the_report),

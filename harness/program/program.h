@@ -55,6 +55,13 @@ enum rig_state {
 #define RIG_OPERAND_CONTEXT 'c' /* context: from where the call is made */
 #define RIG_OPERAND_RESERVE 'r' /* CREATE: slot holds the reserve, in pages by a table */
 
+/* Bits of a program's own flags: which faults act. Records of others do nothing, so a program of legal
+ * use stays one whatever its bytes. */
+#define RIG_PROGRAM_MISUSE 0x01u
+#define RIG_PROGRAM_PLAN 0x02u
+#define RIG_PROGRAM_DAMAGE 0x04u
+#define RIG_PROGRAM_SWEEP 0x80u /* and afterwards a short sweep over its page calls */
+
 /* Bits of `flags` on a call, and the bits of the heap interface that they stand for. */
 #define RIG_FLAG_NO_SERIALIZE 0x01u
 #define RIG_FLAG_EXCEPTIONS 0x02u
@@ -110,9 +117,9 @@ struct rig_record {
 };
 
 struct rig_program {
-    uint8_t flags;   /* reserved for faults; kept */
+    uint8_t flags;   /* RIG_PROGRAM_* */
     uint16_t seed;   /* of the heap's keys and of what the page source hands out dirty */
-    uint8_t plan[8]; /* reserved for faults; kept */
+    uint8_t plan[8]; /* of the page source, from the start: a record's bytes 3 to 7 and three zeros */
     uint16_t count;
     struct rig_record records[RIG_RECORD_COUNT_MAX];
 };

@@ -216,9 +216,24 @@ static const char *parse_keyed(struct line *line, struct rig_piece key, struct r
     return "an operand";
 }
 
+/* A word of the list that the operation's argument chooses from. */
+static bool choice_of(struct line *line, struct rig_piece token)
+{
+    for (unsigned arg = 0; rig_text_choice(line->record->op, arg) != NULL; arg++) {
+        if (rig_piece_is(token, rig_text_choice(line->record->op, arg))) {
+            line->record->arg = (uint8_t)arg;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Words and names without = or : in them. */
 static const char *parse_word(struct line *line, struct rig_piece token)
 {
+    if (choice_of(line, token)) {
+        return give(line, SEEN_ARG);
+    }
     const struct rig_piece name = rig_piece_skip(token, 1);
     if (is_digit(rig_piece_head(name))) {
         switch (token.at[0]) {
@@ -310,10 +325,9 @@ static const char *parse_setting(struct rig_program *program, struct rig_piece t
         return NULL;
     }
     if (rig_piece_take(&text, "flags=")) {
-        if (!rig_piece_number_is(text, 255, &number)) {
-            return "flags= and a number up to 255";
+        if (!bits_of(text, rig_text_program_words(), &program->flags)) {
+            return "flags= and misuse, plan, damage, sweep or numbers up to 255";
         }
-        program->flags = (uint8_t)number;
         return NULL;
     }
     if (!rig_piece_take(&text, "plan=")) {

@@ -36,6 +36,9 @@ static void put_flags(struct rig_text_sink *sink, const struct rig_record *recor
 static void put_arg(struct rig_text_sink *sink, const struct rig_record *record)
 {
     const char *const *words = rig_text_arg_words(record->op);
+    if (rig_text_choice(record->op, record->arg) != NULL) {
+        return;
+    }
     if (record->arg != 0 && words[0] == NULL) {
         rig_text_put(sink, " arg=%u", record->arg);
     } else if (record->arg != 0) {
@@ -126,7 +129,11 @@ static void put_manner(struct rig_text_sink *sink, const struct rig_record *reco
 static void put_record(struct rig_text_sink *sink, const struct rig_record *record)
 {
     const char *word = rig_op_info(record->op)->text;
+    const char *choice = rig_text_choice(record->op, record->arg);
     rig_text_put(sink, "%s", word[0] != '\0' ? word : rig_record_call(record));
+    if (choice != NULL) {
+        rig_text_put(sink, " %s", choice);
+    }
     put_names(sink, record);
     put_flags(sink, record);
     put_size_or_value(sink, record);
@@ -148,7 +155,8 @@ static void put_settings(struct rig_text_sink *sink, const struct rig_program *p
         rig_text_put(sink, " seed=%u", program->seed);
     }
     if (program->flags != 0) {
-        rig_text_put(sink, " flags=0x%02x", program->flags);
+        rig_text_put(sink, " flags=");
+        put_bits(sink, program->flags, rig_text_program_words());
     }
     if (plan != 0) {
         rig_text_put(sink, " plan=");

@@ -3,6 +3,8 @@
  * The words of the text form. Calls the table of operations. */
 #include "program/text_words.h"
 
+#include "faults/catalog.h"
+#include "faults/plan.h"
 #include "run/check.h"
 
 #include <stdarg.h>
@@ -20,6 +22,11 @@ static const char *const create_flags[8] = {"no-serialize", "exceptions", "fixed
                                             "no-coalesce",  "align-16",   "execute",
                                             "parameters",   "odd"};
 static const char *const create_args[8] = {"base", "routine", "lock"};
+static const char *const program_flags[8] = {
+    "misuse", "plan", "damage", NULL, NULL, NULL, NULL, "sweep"};
+/* The calls of the page source, and lock creation: FAULT_PAGE_*. */
+static const char *const plan_flags[8] = {"reserve", "commit",  "decommit", "release",
+                                          "protect", "remap",   "lock",     "routine"};
 static const char *const no_words[8] = {NULL};
 
 static const char *const contexts[4] = {
@@ -38,8 +45,11 @@ const struct rig_text_kind *rig_text_kind(unsigned kind)
 const char *const *rig_text_flag_words(unsigned op)
 {
     /* The flags of an exception are no heap flags. */
-    if (op == RIG_OP_RAISE) {
+    if (op == RIG_OP_RAISE || op == RIG_OP_DAMAGE) {
         return no_words;
+    }
+    if (op == RIG_OP_PLAN) {
+        return plan_flags;
     }
     return op == RIG_OP_CREATE ? create_flags : call_flags;
 }
@@ -47,6 +57,24 @@ const char *const *rig_text_flag_words(unsigned op)
 const char *const *rig_text_arg_words(unsigned op)
 {
     return op == RIG_OP_CREATE ? create_args : no_words;
+}
+
+const char *const *rig_text_program_words(void)
+{
+    return program_flags;
+}
+
+const char *rig_text_choice(unsigned op, unsigned arg)
+{
+    const struct fault_misuse_info *misuse = op == RIG_OP_MISUSE ? fault_misuse_info(arg) : NULL;
+    const struct fault_damage_info *damage = op == RIG_OP_DAMAGE ? fault_damage_info(arg) : NULL;
+    if (misuse != NULL) {
+        return misuse->name;
+    }
+    if (damage != NULL) {
+        return damage->name;
+    }
+    return op == RIG_OP_PLAN ? fault_plan_word(arg) : NULL;
 }
 
 const char *rig_text_context_word(unsigned context)

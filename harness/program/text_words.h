@@ -25,6 +25,13 @@ const char *const *rig_text_flag_words(unsigned op);
 /* The same for the bits of `arg`; bits without a name are NULL. Units: none. Errors: none. */
 const char *const *rig_text_arg_words(unsigned op);
 
+/* Names of the bits of a program's own flags, lowest first. Units: none. Errors: none. */
+const char *const *rig_text_program_words(void);
+
+/* For operations whose argument chooses one of a list (a class of fault, a kind of plan): the word of
+ * number `arg`, NULL past the last one and for other operations. Units: none. Errors: as said. */
+const char *rig_text_choice(unsigned op, unsigned arg);
+
 /* Word of a context, 0 to 3. Units: none. Errors: none. */
 const char *rig_text_context_word(unsigned context);
 

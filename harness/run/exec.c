@@ -246,10 +246,26 @@ static void step_begin(struct rig_exec *exec, const struct rig_record *record, u
     step->sight.dirty_at = RIG_NO_OFFSET;
 }
 
+/* Records of faults act in programs that ask for faults of their kind. */
+static bool allowed(const struct rig_program *program, unsigned op)
+{
+    switch (op) {
+    case RIG_OP_MISUSE:
+        return (program->flags & RIG_PROGRAM_MISUSE) != 0;
+    case RIG_OP_PLAN:
+        return (program->flags & RIG_PROGRAM_PLAN) != 0;
+    case RIG_OP_DAMAGE:
+        return (program->flags & RIG_PROGRAM_DAMAGE) != 0;
+    default:
+        return true;
+    }
+}
+
 static bool run_record(struct rig_exec *exec, const struct rig_record *record, uint32_t idx)
 {
     struct rig_step *step = &exec->step;
     step_begin(exec, record, idx);
+    step->nothing = step->nothing || !allowed(exec->program, record->op);
     if (!step->nothing) {
         rig_resolve(exec, record, step);
     }

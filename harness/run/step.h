@@ -17,6 +17,9 @@
 #define RIG_NO_OFFSET SIZE_MAX
 #define RIG_FILTER_BYTES 40u /* what the rig's filter allocates */
 
+struct fault_misuse_info; /* faults/catalog.h */
+struct fault_damage_info;
+
 /* Where an operation came from, besides the program. */
 enum rig_phase {
     RIG_PHASE_PROGRAM, /* a record of the program, or an event of a trace */
@@ -37,6 +40,7 @@ struct rig_outcome {
     bool routine_raised; /* a CommitRoutine raised: the exception is its own */
     unsigned reentries;  /* a CommitRoutine asked its own heap for memory so often */
     bool routine_odd;    /* a CommitRoutine was asked for what is not pages of its block */
+    NTSTATUS ended; /* the call asked for the end of the process with that status, else 0 */
     uint64_t reports;
     struct rig_report report; /* the last of them */
     unsigned filter_runs;     /* the rig's filter was asked so often */
@@ -220,6 +224,14 @@ struct rig_step {
     DWORD raise_count;
     bool raise_null; /* no argument array */
     ULONG_PTR raise_arguments[EXCEPTION_MAXIMUM_PARAMETERS + 2];
+
+    /* MISUSE and DAMAGE: the row of the catalogue; what was passed in place of what the call wants; what
+     * was damaged. Why a fault was left out: the subject lacks a service. */
+    const struct fault_misuse_info *misuse;
+    const struct fault_damage_info *damage;
+    PVOID passed;            /* block or handle */
+    struct rig_field damaged; /* name NULL where no metadata was */
+    const char *skipped;     /* "subject has no page source", or NULL */
 
     /* Critical sections and handlers. */
     unsigned object_idx;

@@ -50,7 +50,7 @@ static void programs_equal(const struct rig_program *left, const struct rig_prog
 static void parse(struct rig_program *program, const char *source)
 {
     if (!rig_text_parse(program, "seed.heap", source, strlen(source), error, sizeof(error))) {
-        fail_msg("%s", error);
+        fail_msg("%s in\n%s", error, source);
     }
     assert_string_equal(error, "");
 }
@@ -189,7 +189,7 @@ static void settings_stand_in_front_and_only_where_there_are_any(void **state)
     program.flags = 1;
     program.plan[0] = 0xAB;
     (void)rig_text_print(&program, text, sizeof(text));
-    assert_string_equal(text, "program seed=7 flags=0x01 plan=ab00000000000000\ncheck\n");
+    assert_string_equal(text, "program seed=7 flags=misuse plan=ab00000000000000\ncheck\n");
 }
 
 static void printing_fills_what_room_there_is_and_tells_how_much_it_wants(void **state)
@@ -349,7 +349,8 @@ static void each_error_says_where_what_was_expected_and_what_was_found(void **st
          "1: expected an operand that is not there yet, found 'context=plain'"},
         {"program speed=1", "1: expected seed=, flags= or plan=, found 'speed=1'"},
         {"program seed=65536", "1: expected seed= and a number up to 65535, found 'seed=65536'"},
-        {"program flags=256", "1: expected flags= and a number up to 255, found 'flags=256'"},
+        {"program flags=256", "1: expected flags= and misuse, plan, damage, sweep or numbers up to "
+                              "255, found 'flags=256'"},
         {"program plan=12", "1: expected plan= and 16 hexadecimal digits, found 'plan=12'"},
         {"program plan=000000000000000g",
          "1: expected plan= and 16 hexadecimal digits, found 'plan=000000000000000g'"},

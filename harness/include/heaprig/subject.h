@@ -41,6 +41,17 @@ struct rig_report {
     const char *call; /* "RtlFreeHeap", static */
 };
 
+/** One piece of metadata, as the subject describes itself to faults. */
+struct rig_field {
+    const char *name; /* "block.header", static, the same in every run */
+    unsigned kind;    /* of the subject's own numbering */
+    PVOID address;
+    size_t bytes;
+    PVOID block; /* user address of the block it belongs to, or NULL */
+};
+
+struct fault_plan; /* <faults/plan.h> */
+
 /** What it holds from the system. */
 struct rig_holdings {
     size_t reserved_bytes;
@@ -81,6 +92,22 @@ struct rig_subject {
     /** Grant at most `pages` more committed pages from now on (SIZE_MAX: no limit but the
      * subject's own). NULL: memory cannot be limited. */
     void (*budget)(size_t pages);
+
+    /** Refuse or lie by this plan from now on; NULL: no more. NULL service: plans are skipped. */
+    void (*plan)(const struct fault_plan *plan);
+
+    /** Visit every piece of metadata of a heap in a fixed order; `visit` answers FALSE to stop.
+     * Returns the number visited. NULL: damage to metadata is skipped. */
+    size_t (*fields)(HANDLE heap, BOOLEAN (*visit)(void *context, const struct rig_field *field),
+                     void *context);
+
+    /** Write or read one mapped byte, past any sanitizer. NULL: damage is skipped. */
+    void (*poke)(PVOID address, uint8_t value);
+    uint8_t (*peek)(LPCVOID address);
+
+    /** The status with which the subject asked for the end of the process since reset, 0 when it did
+     * not: it raised that status in place of ending. NULL: what would end the process is skipped. */
+    NTSTATUS (*ended)(void);
 
     /** What the subject holds from the system now. NULL: not known. */
     struct rig_holdings (*holdings)(void);

@@ -13,7 +13,8 @@ git in build/fuzz/work. Then prints a table and every finding with the command t
   --seconds N   for all targets together, default 120
   --timeout N   an input that takes so many seconds is a finding, default 25
   --json        one object a line instead of the table
-  --merge       add inputs that reach something new to corpus/*/found, 2 MiB in all at most
+  --merge       add inputs that reach something new to corpus/*/found, 2 MiB in all at most, and
+                sweep them (heaprig sweep)
   --from DIR    take bin/, corpus/ and targets.list from DIR instead of building
   TARGET        run these only
 
@@ -74,6 +75,7 @@ if [ -z "$dir" ]; then
     dir=build/fuzz
     ci/setup.sh build fuzz
     mkdir -p "$dir"
+    printf 'building preset fuzz, log in %s\n' "$dir/build.log" >&2
     { cmake --preset fuzz && cmake --build --preset fuzz --target heaprig_fuzz; } \
         >"$dir/build.log" 2>&1 || {
         cat "$dir/build.log" >&2
@@ -169,6 +171,31 @@ word() {
 
 clauses() {
     od -An -v -t u1 -w1 -j 64 -N "$(word "$1" 6)" "$run/$1" 2>/dev/null | grep -c '^ *1$' || true
+}
+
+# Where the numbers of faults begin, in words: behind two bytes a clause.
+faults_at() {
+    echo $(((64 + 2 * $(word "$1" 6) + 7) / 8))
+}
+
+# How many bytes of the table of misuse (0) or damage (1) are `value` or more: 1 the class was made, 3 it was
+# reported too.
+classes() {
+    od -An -v -t u1 -w1 -j $((($(faults_at "$1") + 3) * 8 + 256 * $2)) -N 256 "$run/$1" 2>/dev/null |
+        awk -v least="$3" '$1 >= least { count++ } END { print count + 0 }'
+}
+
+# Faults of a target in one line, nothing where it makes none.
+faults_line() {
+    local at made
+    at=$(faults_at "$1")
+    made=$(word "$1" "$at")
+    if [ "$made" -gt 0 ]; then
+        printf 'faults: %d made, %d outcomes checked, %d reported by the heap; ' "$made" \
+            "$(word "$1" $((at + 1)))" "$(word "$1" $((at + 2)))"
+        printf 'classes of misuse: %d made, %d reported; of damage: %d made, %d reported' \
+            "$(classes "$1" 0 1)" "$(classes "$1" 0 3)" "$(classes "$1" 1 1)" "$(classes "$1" 1 3)"
+    fi
 }
 
 # The largest number behind a word in the logs of a target.
@@ -292,11 +319,12 @@ for target in "${ran[@]}"; do
     if [ "$json" = yes ]; then
         jq -cn --arg target "$target" --argjson inputs "$inputs" --argjson seconds "$took" \
             --argjson calls "$calls" --argjson edges "$edges" --argjson edges_all "$edges_all" \
+            --argjson faults "$(word "$target.stats" "$(faults_at "$target.stats")")" \
             --argjson exercised "$exercised" --argjson replayed "$replayed" --argjson judged "$judged" \
             --rawfile findings "$run/$target.distinct" --rawfile complaints "$run/$target.complaints" '
             {$target, $inputs, $seconds, inputs_per_s: ($inputs / $seconds | floor),
              calls_per_s: ($calls / $seconds | floor), $edges, $edges_all,
-             clauses: $exercised, clauses_of_corpus: $replayed, clauses_judged: $judged,
+             clauses: $exercised, clauses_of_corpus: $replayed, clauses_judged: $judged, $faults,
              findings: [$findings | split("\n")[] | select(. != "") | split("\t") |
                         {what: .[0], command: .[1]}],
              complaints: [$complaints | split("\n")[] | select(. != "")]}'
@@ -307,6 +335,12 @@ for target in "${ran[@]}"; do
     fi
 done
 if [ "$json" = no ]; then
+    for target in "${ran[@]}"; do
+        line=$(faults_line "$target.stats")
+        if [ -n "$line" ]; then
+            printf '%s: %s\n' "$target" "$line"
+        fi
+    done
     for target in "${ran[@]}"; do
         while IFS=$'\t' read -r what command; do
             printf '\n%s: %s\n    %s\n' "$target" "$what" "$command"
@@ -339,15 +373,38 @@ keep() {
             break
         fi
         cp "$merged/$name" "$folder/$name.bin"
+        new_files+=("$folder/$name.bin")
         kept=$((kept + 1))
     done < <(find "$merged" -type f -printf '%s %f\n' | sort -n)
     rm -rf "$merged"
     echo "$target: $kept inputs added to $folder" >&2
 }
 
+# Each new program with its page calls refused in turn.
+sweep_new() {
+    local log=$run/sweep.log
+    if [ ${#new_files[@]} -eq 0 ] || [ ! -x "$dir/bin/heaprig" ]; then
+        return
+    fi
+    if timeout 900 "$dir/bin/heaprig" sweep --per-path 1 "${new_files[@]}" >"$log" 2>&1; then
+        echo "sweep: $(tail -n1 "$log")" >&2
+    else
+        grep -A2 -e '^FINDING' -e '^sweep: in' "$log" >&2 || tail -n3 "$log" >&2
+        status=1
+    fi
+}
+
+new_files=()
 if [ "$merge" = yes ] && [ "$stop" = no ]; then
     for target in "${ran[@]}"; do
-        keep "$target"
+        if [ "$target" = text_fuzzer ]; then
+            programs=("${new_files[@]}")
+            keep "$target"
+            new_files=("${programs[@]}") # texts are no programs
+        else
+            keep "$target"
+        fi
     done
+    sweep_new
 fi
 exit "$status"

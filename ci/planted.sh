@@ -4,18 +4,23 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ci/planted.sh [--help] [--list] [--only NN]... [--seconds N] [--seeds N] [--json]
+usage: ci/planted.sh [--help] [--list] [--only NN]... [--missed] [--seconds N] [--seeds N] [--jobs N]
+                     [--no-random] [--json]
 
-For each patch in harness/planted: builds ops_fuzzer on a copy of core with that patch, and tells
+For each patch in harness/planted: builds the target that its head names (ops_fuzzer where it names
+none) on a copy of core with that patch, and tells
   reached, triggered   the planted code ran; it did something else than the right code would have
-  corpus               the rule that ended a run over corpus/ops_fuzzer as it is, or what else did
+  corpus               the rule that ended a run over the target's corpus as it is, or what else did
   fuzzing              seconds until a fuzzer that starts from nothing catches it: median of the seeds
-  random               seconds until programs drawn at random do, without any guidance
+  random               seconds until programs drawn at random do, without any guidance (ops_fuzzer)
 
   --list       print the bugs and end
   --only NN    this one only (may be repeated)
+  --missed     fuzz those only that the corpus did not catch
   --seconds N  for each seed of fuzzing, and for random; default 120; 0: the corpus only
   --seeds N    fuzzing runs a bug, default 5
+  --jobs N     runs at a time, default 2
+  --no-random  no programs drawn at random
   --json       one object a line
 
 Results stay in build/planted for as long as the programs are the same: a run that was ended goes on
@@ -29,7 +34,7 @@ die() {
     exit "$1"
 }
 
-list=no only=() seconds=120 seeds=5 json=no
+list=no only=() seconds=120 seeds=5 json=no jobs=2 missed=no unguided=yes
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -38,14 +43,20 @@ while [ $# -gt 0 ]; do
         ;;
     --list) list=yes ;;
     --json) json=yes ;;
+    --missed) missed=yes ;;
+    --no-random) unguided=no ;;
     --only)
         [[ ${2-} =~ ^[0-9]{2}$ ]] || die 2 "--only '${2-}': expected two digits"
         only+=("$2")
         shift
         ;;
-    --seconds | --seeds)
+    --seconds | --seeds | --jobs)
         [[ ${2-} =~ ^[0-9]{1,6}$ ]] || die 2 "$1 '${2-}': expected a whole number"
-        if [ "$1" = --seconds ]; then seconds=$2; else seeds=$2; fi
+        case $1 in
+        --seconds) seconds=$2 ;;
+        --seeds) seeds=$2 ;;
+        --jobs) jobs=$2 ;;
+        esac
         shift
         ;;
     *) die 2 "unknown argument '$1', see --help" ;;
@@ -66,9 +77,15 @@ for number in "${only[@]}"; do
     compgen -G "harness/planted/$number-*.patch" >/dev/null || die 2 "no such bug: $number"
 done
 
-# A line of a patch's head: Bug, States, Trigger.
+# A line of a patch's head: Bug, Target, States, Trigger.
 head_of() {
     sed -n "s/^$2: *//p" "harness/planted/$1.patch" | head -n1
+}
+
+target_of() {
+    local target
+    target=$(head_of "$1" Target)
+    echo "${target:-ops_fuzzer}"
 }
 
 if [ "$list" = yes ]; then
@@ -76,10 +93,11 @@ if [ "$list" = yes ]; then
         if [ "$json" = yes ]; then
             jq -cn --arg name "$name" --arg bug "$(head_of "$name" Bug)" \
                 --arg states "$(head_of "$name" States)" --arg trigger "$(head_of "$name" Trigger)" \
-                '{$name, $bug, $states, $trigger}'
+                --arg target "$(target_of "$name")" '{$name, $bug, $target, $states, $trigger}'
         else
-            printf '%s\n    %s\n    needs: %s\n    trigger: %s\n' "$name" "$(head_of "$name" Bug)" \
-                "$(head_of "$name" States)" "$(head_of "$name" Trigger)"
+            printf '%s\n    %s\n    target: %s\n    needs: %s\n    trigger: %s\n' "$name" \
+                "$(head_of "$name" Bug)" "$(target_of "$name")" "$(head_of "$name" States)" \
+                "$(head_of "$name" Trigger)"
         fi
     done
     exit 0
@@ -113,6 +131,7 @@ copy() {
         fi
     done
     printf '%s\n' "${changed[@]}" >"$new/compile.list"
+    target_of "$name" >"$new/target"
     for file in "$new"/*; do
         cmp -s "$file" "$to/$(basename "$file")" || cp "$file" "$to/"
     done
@@ -123,19 +142,29 @@ for name in "${bugs[@]}"; do
     copy "$name"
 done
 for old in "$dir"/src/*; do
-    [ -e "harness/planted/$(basename "$old").patch" ] || rm -rf "$old"
+    if [ ! -e "harness/planted/$(basename "$old").patch" ] || [ ! -e "$old/target" ]; then
+        rm -rf "$old"
+    fi
 done
 build=$dir/build
-targets=(ops_fuzzer corpus_ops_fuzzer)
+fuzzers=()
+targets=()
 for name in "${bugs[@]}"; do
-    targets+=("planted_${name:0:2}" "random_${name:0:2}")
+    fuzzer=$(target_of "$name")
+    targets+=("planted_${name:0:2}")
+    if [ "$unguided" = yes ] && [ "$fuzzer" = ops_fuzzer ]; then
+        targets+=("random_${name:0:2}")
+    fi
+    if [[ " ${fuzzers[*]} " != *" $fuzzer "* ]]; then
+        fuzzers+=("$fuzzer")
+        targets+=("$fuzzer" "corpus_$fuzzer")
+    fi
 done
 { cmake --preset fuzz -B "$build" -DHEAPRIG_TESTS=OFF "-DHEAPRIG_PLANTED=$dir/src" &&
     cmake --build "$build" --target "${targets[@]}"; } >"$dir/build.log" 2>&1 || {
     cat "$dir/build.log" >&2
     die 1 "the build failed"
 }
-corpus=$build/corpus/ops_fuzzer
 
 # ---- Run ------------------------------------------------------------------------------------------
 
@@ -186,12 +215,15 @@ trial() {
 }
 
 status=0
-(cd "$dir" && timeout 300 "$build/bin/ops_fuzzer" "${options[@]}" -runs=0 "$corpus" >"$dir/clean.log" 2>&1) ||
-    die 1 "core itself does not get through the corpus: $(who "$dir/clean.log")"
+for fuzzer in "${fuzzers[@]}"; do
+    (cd "$dir" && timeout 300 "$build/bin/$fuzzer" "${options[@]}" -runs=0 \
+        "$build/corpus/$fuzzer" >"$dir/clean.log" 2>&1) ||
+        die 1 "core itself does not get through the corpus of $fuzzer: $(who "$dir/clean.log")"
+done
 
 running=0
 start() {
-    if [ "$running" -ge 2 ]; then
+    if [ "$running" -ge "$jobs" ]; then
         wait -n || true
         running=$((running - 1))
     fi
@@ -201,23 +233,37 @@ start() {
 
 declare -A results
 for name in "${bugs[@]}"; do
-    number=${name:0:2}
-    planted=$build/bin/planted_$number
+    planted=$build/bin/planted_${name:0:2}
+    corpus=$build/corpus/$(target_of "$name")
     mark=$({ cat "$planted" && find "$corpus" -type f -exec sha256sum {} + | sort; } | sha256sum)
     results[$name]=$dir/results/$name/${mark:0:16}
     mkdir -p "${results[$name]}"
     start "${results[$name]}/corpus" 300 "$planted" "${options[@]}" -runs=0 "$corpus"
-    if [ "$seconds" -gt 0 ]; then
-        for ((seed = 1; seed <= seeds; seed++)); do
-            start "${results[$name]}/fuzzing.$seconds.$seed" $((seconds + 60)) "$planted" \
-                "${options[@]}" "-max_total_time=$seconds" "-seed=$seed" empty
-        done
-        start "${results[$name]}/random.$seconds" $((seconds + 60)) "$build/bin/random_$number" \
-            "$seconds" 1
-    fi
-    if [ -t 2 ]; then
-        printf '\r%s\033[K' "$name" >&2
-    fi
+done
+wait
+running=0
+
+# Whether a bug is to be fuzzed.
+fuzzed() {
+    [ "$seconds" -gt 0 ] &&
+        { [ "$missed" = no ] || [ "$(cut -f1 "${results[$1]}/corpus")" = no ]; }
+}
+
+# Seed by seed, so that a run that is ended early has something to tell of every bug.
+for ((seed = 1; seed <= seeds; seed++)); do
+    for name in "${bugs[@]}"; do
+        fuzzed "$name" || continue
+        start "${results[$name]}/fuzzing.$seconds.$seed" $((seconds + 60)) \
+            "$build/bin/planted_${name:0:2}" "${options[@]}" "-max_total_time=$seconds" \
+            "-seed=$seed" empty
+        if [ "$seed" -eq 1 ] && [ "$unguided" = yes ] && [ "$(target_of "$name")" = ops_fuzzer ]; then
+            start "${results[$name]}/random.$seconds" $((seconds + 60)) \
+                "$build/bin/random_${name:0:2}" "$seconds" 1
+        fi
+        if [ -t 2 ]; then
+            printf '\r%s, seed %s\033[K' "$name" "$seed" >&2
+        fi
+    done
 done
 wait
 if [ -t 2 ]; then
@@ -252,9 +298,11 @@ for name in "${bugs[@]}"; do
     at=${results[$name]}
     IFS=$'\t' read -r caught _ by reached triggered <"$at/corpus"
     middle=- hits=0 runs=0 how=- random=-
-    if [ "$seconds" -gt 0 ]; then
+    if fuzzed "$name"; then
         IFS=$'\t' read -r middle hits runs how < <(middle "$at/fuzzing.$seconds".*)
-        IFS=$'\t' read -r random _ _ _ < <(middle "$at/random.$seconds")
+        if [ -e "$at/random.$seconds" ]; then
+            IFS=$'\t' read -r random _ _ _ < <(middle "$at/random.$seconds")
+        fi
         read -r reached triggered < <(cat "$at/corpus" "$at"/fuzzing."$seconds".* |
             awk -F'\t' '{ r = r || $4; t = t || $5 } END { print r + 0, t + 0 }')
     fi

@@ -57,8 +57,8 @@ static NTSTATUS unlock_heap(const char *name, HANDLE handle)
     struct nth_heap *heap = nth_call_begin(&call, name, handle, HEAP_NO_SERIALIZE);
     const struct nth_slot *slot = call.slot;
     enum nth_status status = heap == NULL ? nth_api_refusal(&call) : NTH_OK;
-    if (heap == NULL && call.heap != NULL && call.slot->damaged) {
-        call.noted = 0; /* locks still held on a damaged heap can be undone */
+    if (heap == NULL && call.heap != NULL) {
+        call.noted = 0; /* locks still held on a damaged heap can be undone: they are not part of it */
         status = NTH_OK;
     }
     const bool locks = slot != NULL && (slot->lock != NULL || slot->caller_lock != NULL);

@@ -122,11 +122,11 @@ static uint64_t decommit_to(const struct span *span, bool at_border)
     return page / NTH_PAGE_BYTES;
 }
 
-/* The map of committed pages agrees that all of [first, last) are. */
+/* The map of committed pages, which is whole, agrees that all of [first, last) are. */
 static bool pages_committed(const struct nth_region *region, uint64_t first, uint64_t last,
                             bool *damaged)
 {
-    return nth_page_committed(region, first, damaged) &&
+    return nth_page_map_holds(region) && nth_page_committed(region, first, damaged) &&
            nth_page_run(region, first, damaged) >= last && !*damaged;
 }
 

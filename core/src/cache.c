@@ -16,6 +16,9 @@ struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx)
         NTH_OK) {
         return NULL;
     }
+    if (value == 0 && idx < heap->state.cache_count) { /* a word of another time */
+        nth_note(NTH_CORRUPT_CACHE, NULL, "heap.caches");
+    }
     return (struct nth_cache *)(uintptr_t)value;
 }
 
@@ -40,6 +43,12 @@ static bool owner_get(const struct nth_heap *heap, const struct nth_cache *cache
         nth_word_open(nth_load_acquire(&cache->owner), owner_pad(heap, cache), &value);
     *thread = (const void *)(uintptr_t)value;
     return whole;
+}
+
+bool nth_cache_owner_holds(const struct nth_heap *heap, const struct nth_cache *cache)
+{
+    const void *thread = NULL;
+    return owner_get(heap, cache, &thread);
 }
 
 static struct nth_cache *cache_make(struct nth_heap *heap)

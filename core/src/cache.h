@@ -77,6 +77,9 @@ struct nth_cache *nth_cache_own(struct nth_heap *heap);
 /* Cache number `idx`; NULL when there is none or on damage (noted). */
 struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx);
 
+/* Whose the cache is can be told (validate). */
+bool nth_cache_owner_holds(const struct nth_heap *heap, const struct nth_cache *cache);
+
 /* Thread exit: its caches wait for another thread. */
 void nth_cache_orphan(struct nth_thread *thread);
 

@@ -16,6 +16,11 @@ static enum nth_status broken(enum nth_reason reason, const struct nth_block *bl
     return NTH_CORRUPT;
 }
 
+static uint64_t map_sum(const struct nth_heap *heap)
+{
+    return nth_seal(heap->bin_map, NTH_BIN_MAP_WORDS, 0);
+}
+
 void nth_freelist_init(struct nth_heap *heap)
 {
     for (uint32_t bin = 0; bin < NTH_BIN_COUNT; bin++) {
@@ -24,10 +29,15 @@ void nth_freelist_init(struct nth_heap *heap)
     for (uint32_t idx = 0; idx < NTH_BIN_MAP_WORDS; idx++) {
         nth_heap_put(heap, &heap->bin_map[idx], 0);
     }
+    heap->state.bin_map_sum = map_sum(heap);
 }
 
 static enum nth_status map_word(struct nth_heap *heap, uint32_t idx, uint64_t *bits)
 {
+    if (map_sum(heap) != heap->state.bin_map_sum) { /* a word that was whole once was put back */
+        nth_note(NTH_CORRUPT_FREE_LIST, NULL, "heap.bin_map");
+        return NTH_CORRUPT;
+    }
     return nth_heap_open(heap, &heap->bin_map[idx], NTH_CORRUPT_FREE_LIST, "heap.bin_map", bits);
 }
 
@@ -132,6 +142,7 @@ static void map_put(struct nth_heap *heap, uint32_t bin, bool full)
     NTH_ASSERT(nth_heap_open(heap, word, NTH_CORRUPT_FREE_LIST, NULL, &bits) == NTH_OK);
     const uint64_t bit = 1ull << (bin % NTH_WORD_BITS);
     nth_heap_put(heap, word, full ? bits | bit : bits & ~bit);
+    heap->state.bin_map_sum = map_sum(heap);
 }
 
 static void link_put(struct nth_heap *heap, uint64_t reference, uint64_t place, uint64_t value)

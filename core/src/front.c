@@ -19,21 +19,47 @@ static enum nth_status broken(const struct nth_region *region, uint64_t offset, 
     return NTH_CORRUPT;
 }
 
-void nth_front_init(struct nth_heap *heap)
+#define BUCKET_WORDS (sizeof(struct nth_bucket) / sizeof(uint64_t))
+
+/* The class that a word belongs to. */
+static struct nth_bucket *bucket_around(struct nth_heap *heap, const uint64_t *word)
 {
-    for (uint32_t bucket = 0; bucket < NTH_BUCKET_COUNT; bucket++) {
-        nth_heap_put(heap, &heap->buckets[bucket].partial, 0);
-        nth_heap_put(heap, &heap->buckets[bucket].outstanding, 0);
-        nth_heap_put(heap, &heap->buckets[bucket].chunks, 0);
-    }
-    for (uint32_t idx = 0; idx < NTH_CACHE_MAX_COUNT; idx++) {
-        nth_heap_put(heap, &heap->caches[idx], 0);
-    }
+    return &heap->buckets[(size_t)(word - &heap->buckets[0].partial) / BUCKET_WORDS];
+}
+
+static uint64_t bucket_sum(const struct nth_heap *heap, const struct nth_bucket *bucket)
+{
+    return nth_seal(&bucket->partial, BUCKET_WORDS - 1u,
+                    nth_seal_key(heap->config.key.second, bucket));
+}
+
+static void bucket_put(struct nth_heap *heap, uint64_t *word, uint64_t value)
+{
+    struct nth_bucket *bucket = bucket_around(heap, word);
+    nth_heap_put(heap, word, value);
+    bucket->sum = bucket_sum(heap, bucket);
 }
 
 static enum nth_status bucket_word(struct nth_heap *heap, const uint64_t *word, uint64_t *value)
 {
+    const struct nth_bucket *bucket = bucket_around(heap, word);
+    if (bucket->sum != bucket_sum(heap, bucket)) { /* a word of another time was put back */
+        nth_note(NTH_CORRUPT_HEAP_STATE, NULL, "heap.buckets");
+        return NTH_CORRUPT;
+    }
     return nth_heap_open(heap, word, NTH_CORRUPT_HEAP_STATE, "heap.buckets", value);
+}
+
+void nth_front_init(struct nth_heap *heap)
+{
+    for (uint32_t bucket = 0; bucket < NTH_BUCKET_COUNT; bucket++) {
+        bucket_put(heap, &heap->buckets[bucket].partial, 0);
+        bucket_put(heap, &heap->buckets[bucket].outstanding, 0);
+        bucket_put(heap, &heap->buckets[bucket].chunks, 0);
+    }
+    for (uint32_t idx = 0; idx < NTH_CACHE_MAX_COUNT; idx++) {
+        nth_heap_put(heap, &heap->caches[idx], 0);
+    }
 }
 
 /* A class's word with one allocation more, and whether the front end has or had then started. */
@@ -75,7 +101,7 @@ enum nth_status nth_front_count(struct nth_heap *heap, uint64_t bytes)
     if (status == NTH_OK && (count & BUCKET_ON) == 0) {
         count = counted(count);
         heap->state.front_end |= starts(count);
-        nth_heap_put(heap, word, starts(count) ? BUCKET_ON : count);
+        bucket_put(heap, word, starts(count) ? BUCKET_ON : count);
     }
     return status;
 }
@@ -89,7 +115,7 @@ enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes)
     uint64_t *word = &heap->buckets[nth_bucket_of(bytes)].outstanding;
     const enum nth_status status = bucket_word(heap, word, &count);
     if (status == NTH_OK && (count & BUCKET_ON) == 0 && (count & BUCKET_COUNT_MASK) > 0) {
-        nth_heap_put(heap, word, count - 1);
+        bucket_put(heap, word, count - 1);
     }
     return status;
 }
@@ -110,7 +136,7 @@ enum nth_status nth_front_recount(struct nth_heap *heap, uint64_t before, uint64
     status = status == NTH_OK ? nth_front_uncount(heap, before) : status;
     if (status == NTH_OK && (count & BUCKET_ON) == 0 &&
         (count & BUCKET_COUNT_MASK) < BUCKET_COUNT_MASK) {
-        nth_heap_put(heap, word, count + 1);
+        bucket_put(heap, word, count + 1);
     }
     return status;
 }
@@ -240,7 +266,7 @@ static void chunk_unlink(struct nth_heap *heap, const struct nth_chunk *chunk)
     if (previous != 0) {
         chunk_link_put(heap, previous, NTH_CHUNK_NEXT, next);
     } else {
-        nth_heap_put(heap, &heap->buckets[chunk->bucket].partial, next);
+        bucket_put(heap, &heap->buckets[chunk->bucket].partial, next);
     }
 }
 
@@ -267,7 +293,7 @@ static void chunk_push(struct nth_heap *heap, const struct nth_chunk *chunk, uin
     if (first != 0) {
         chunk_link_put(heap, first, NTH_CHUNK_PREVIOUS, chunk_reference(chunk));
     }
-    nth_heap_put(heap, &heap->buckets[chunk->bucket].partial, chunk_reference(chunk));
+    bucket_put(heap, &heap->buckets[chunk->bucket].partial, chunk_reference(chunk));
 }
 
 static void slots_init(const struct nth_heap *heap, const struct nth_chunk *chunk)
@@ -313,7 +339,7 @@ static enum nth_status chunk_make(struct nth_heap *heap, uint32_t bucket, struct
     chunk->offset = block.offset;
     chunk->units = block.units;
     chunk->free = chunk->slots;
-    nth_heap_put(heap, &class->chunks, chunks < CHUNK_LIMIT ? chunks + 1 : chunks);
+    bucket_put(heap, &class->chunks, chunks < CHUNK_LIMIT ? chunks + 1 : chunks);
     heap->state.chunk_count++;
     heap->state.chunk_units += block.units;
     chunk_info_put(heap, chunk);
@@ -329,7 +355,7 @@ static void chunk_dissolve(struct nth_heap *heap, const void *context)
     uint64_t chunks = 0;
     uint64_t *word = &heap->buckets[chunk->bucket].chunks;
     NTH_ASSERT(bucket_word(heap, word, &chunks) == NTH_OK);
-    nth_heap_put(heap, word, chunks > 0 ? chunks - 1 : 0);
+    bucket_put(heap, word, chunks > 0 ? chunks - 1 : 0);
     chunk_unlink(heap, chunk);
     for (uint32_t idx = 0; idx < chunk->slots; idx++) {
         nth_block_erase(chunk->region, nth_chunk_slot(chunk, idx));
@@ -355,11 +381,25 @@ static enum nth_status chunk_retire(struct nth_heap *heap, const struct nth_chun
     return status == NTH_OK ? nth_backend_give_after(heap, &block, chunk_dissolve, chunk) : status;
 }
 
+/* Links of a chunk on no list name nobody, free words past its slots tell nothing: they are words all
+ * the same. */
+static enum nth_status words_check(const struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    uint64_t unused = 0;
+    enum nth_status status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &unused);
+    status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &unused) : status;
+    for (uint32_t word = 0; status == NTH_OK && word < nth_bucket_words(chunk->bucket); word++) {
+        status = free_word(heap, chunk, word * SLOTS_PER_WORD, &unused);
+    }
+    return status;
+}
+
 enum nth_status nth_chunk_check(struct nth_heap *heap, const struct nth_chunk *chunk,
                                 uint32_t *free_slots)
 {
     uint32_t listed = 0;
-    enum nth_status status = chunk->free > 0 ? chunk_list_check(heap, chunk) : NTH_OK;
+    enum nth_status status = words_check(heap, chunk);
+    status = status == NTH_OK && chunk->free > 0 ? chunk_list_check(heap, chunk) : status;
     *free_slots = 0;
     for (uint32_t idx = 0; status == NTH_OK && idx < chunk->slots; idx++) {
         struct nth_block slot;
@@ -373,6 +413,10 @@ enum nth_status nth_chunk_check(struct nth_heap *heap, const struct nth_chunk *c
         }
         const bool marked = (bits >> (idx % SLOTS_PER_WORD)) & 1u;
         const bool is_free = slot.state == NTH_BLOCK_SLOT_FREE;
+        if ((*nth_tag_at(chunk->region, slot.offset) & NTH_TAG_PREVIOUS_FREE) != 0) {
+            nth_note(NTH_CORRUPT_BLOCK_MAP, nth_block_user(&slot), "block.tag");
+            return NTH_CORRUPT;
+        }
         if (slot.bucket != chunk->bucket || slot.slot != idx || (marked && !is_free) ||
             (!is_free && slot.state != NTH_BLOCK_SLOT_BUSY)) {
             return broken(chunk->region, chunk->offset, "chunk.free");
@@ -599,8 +643,8 @@ static uint32_t magazine_grown(uint32_t fill, uint32_t most)
     return (twice < most ? twice : most) << NTH_FILL_LIMIT_SHIFT | nth_fill_count(fill);
 }
 
-/* Most of what it may hold, as far as the class's chunks go without making a new one. Not all: the
- * next block to be freed wants a place. */
+/* Most of what it may hold and the slot that is wanted now, as far as the class's chunks go without
+ * making a new one. Not all: the next block to be freed wants a place. */
 static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *cache,
                                        uint32_t bucket)
 {
@@ -612,7 +656,8 @@ static enum nth_status magazine_refill(struct nth_heap *heap, struct nth_cache *
         fill = magazine_grown(fill, nth_bucket_magazine(bucket));
         nth_cache_fill_put(cache, bucket, fill, heap->config.key.first);
     }
-    const uint32_t want = nth_fill_limit(fill) - nth_fill_limit(fill) / 4u;
+    const uint32_t share = nth_fill_limit(fill) - nth_fill_limit(fill) / 4u;
+    const uint32_t want = share < nth_fill_limit(fill) ? share + 1u : share;
     const uint32_t had = nth_fill_count(fill);
     while (status == NTH_OK && nth_fill_count(fill) < want) {
         struct nth_chunk chunk;
@@ -698,33 +743,57 @@ static enum nth_status chunk_take(struct nth_heap *heap, uint32_t bucket, struct
     return status == NTH_OK ? nth_block_read(heap, chunk.region, offset, slot) : status;
 }
 
+/* A free slot of the class's chunks by way of the magazine, which is refilled first: what that meets
+ * makes the call fail before a slot has left. Without a magazine, from a chunk. */
+static enum nth_status chunk_or_refill_take(struct nth_heap *heap, struct nth_cache *cache,
+                                            uint32_t bucket, struct nth_block *slot)
+{
+    if (cache == NULL) {
+        return chunk_take(heap, bucket, slot);
+    }
+    const enum nth_status status = magazine_refill(heap, cache, bucket);
+    return status == NTH_OK ? magazine_take(heap, cache, bucket, slot) : status;
+}
+
 enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t bytes,
                                struct nth_block *block)
 {
     struct nth_cache *cache = nth_cache_own(heap);
     const uint32_t last = bucket + nth_bucket_reach(bucket);
     enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_ABSENT;
-    uint32_t drawn = NTH_BUCKET_COUNT; /* the class whose chunk the slot came from */
     nth_hot_fill(heap, cache);
     for (uint32_t from = bucket; status == NTH_ABSENT && cache != NULL && from <= last; from++) {
         status = magazine_take(heap, cache, from, block);
     }
     for (uint32_t from = bucket; status == NTH_ABSENT && from <= last; from++) {
-        status = chunk_take(heap, from, block);
-        drawn = from;
+        status = chunk_or_refill_take(heap, cache, from, block);
     }
     if (status == NTH_ABSENT) {
         struct nth_chunk chunk;
         status = chunk_make(heap, bucket, &chunk);
-        status = status == NTH_OK ? chunk_take(heap, bucket, block) : status;
-        drawn = bucket;
+        status = status == NTH_OK ? chunk_or_refill_take(heap, cache, bucket, block) : status;
     }
     if (status != NTH_OK) {
         return status == NTH_NO_MEMORY ? NTH_ABSENT : status;
     }
     slot_hand_out(heap, block, bytes);
-    return drawn != NTH_BUCKET_COUNT && cache != NULL ? magazine_refill(heap, cache, drawn)
-                                                      : NTH_OK;
+    return NTH_OK;
+}
+
+/* All that marking the slot in its chunk will touch is whole: looked at before anything changes. */
+static enum nth_status slot_return_check(struct nth_heap *heap, const struct nth_block *slot,
+                                         const struct nth_chunk *chunk)
+{
+    struct nth_chunk head;
+    uint64_t bits = 0;
+    uint64_t first = 0;
+    const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
+    const enum nth_status status = free_word(heap, chunk, slot->slot, &bits);
+    if (status == NTH_OK && ((bits & bit) != 0 || chunk->free >= chunk->slots)) {
+        return broken(chunk->region, chunk->offset, "chunk.free");
+    }
+    return status == NTH_OK && chunk->free == 0 ? chunk_head(heap, chunk->bucket, &first, &head)
+                                                : status;
 }
 
 enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
@@ -743,6 +812,9 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
             status = status == NTH_OK ? magazine_fill(heap, cache, bucket, &fill) : status;
         }
     }
+    if (status == NTH_OK && cache == NULL) {
+        status = slot_return_check(heap, block, &chunk);
+    }
     if (status != NTH_OK) {
         return status;
     }
@@ -752,7 +824,10 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
     nth_block_write(heap, block);
     if (cache == NULL) {
         struct nth_chunk last = {.slots = 0};
-        return slot_return(heap, block, false, &last);
+        if (slot_return(heap, block, false, &last) != NTH_OK) {
+            nth_self.call->noted = 0; /* the slot is free; its chunk stays, and who needs it will see */
+        }
+        return NTH_OK;
     }
     magazine_push(heap, cache, bucket, fill, nth_block_reference(block->region, block->offset));
     return NTH_OK;
@@ -832,6 +907,10 @@ enum nth_status nth_front_check(struct nth_heap *heap, uint64_t *cached)
     for (uint64_t idx = 0; status == NTH_OK && idx < heap->state.cache_count; idx++) {
         struct nth_cache *cache = nth_cache_at(heap, idx);
         status = cache == NULL ? NTH_CORRUPT : NTH_OK;
+        if (cache != NULL && !nth_cache_owner_holds(heap, cache)) {
+            nth_note(NTH_CORRUPT_CACHE, NULL, "cache.owner");
+            return NTH_CORRUPT;
+        }
         for (uint32_t bucket = 0; status == NTH_OK && bucket < NTH_BUCKET_COUNT; bucket++) {
             status = magazine_check(heap, cache, bucket, cached);
         }

@@ -14,16 +14,17 @@
 #include "report.h"
 #include "sanitize.h"
 
+/* Seals are bound to where they stand: another heap's are none of this one's. */
 static uint64_t config_seal(const struct nth_heap *heap)
 {
     return nth_seal(&heap->config.handle, offsetof(struct nth_config, seal) / sizeof(uint64_t),
-                    nth_process.key.first);
+                    nth_seal_key(nth_process.key.first, heap));
 }
 
 static uint64_t state_seal(const struct nth_heap *heap)
 {
     return nth_seal(&heap->state.free_units, offsetof(struct nth_state, seal) / sizeof(uint64_t),
-                    nth_process.key.second);
+                    nth_seal_key(nth_process.key.second, heap));
 }
 
 void nth_heap_seal_config(struct nth_heap *heap)
@@ -34,6 +35,14 @@ void nth_heap_seal_config(struct nth_heap *heap)
 void nth_heap_seal_state(struct nth_heap *heap)
 {
     heap->state.seal = state_seal(heap);
+    nth_heap_slot(heap)->state_seal = heap->state.seal;
+}
+
+/* Totals that were whole once and were put back are not those that the last call left. */
+static bool state_holds(const struct nth_heap *heap)
+{
+    return heap->state.seal == state_seal(heap) &&
+           heap->state.seal == nth_heap_slot(heap)->state_seal;
 }
 
 bool nth_heap_check(struct nth_heap *heap)
@@ -42,7 +51,7 @@ bool nth_heap_check(struct nth_heap *heap)
         nth_note(NTH_CORRUPT_HEAP_CONFIG, NULL, "heap.config");
         return false;
     }
-    if (heap->state.seal != state_seal(heap)) {
+    if (!state_holds(heap)) {
         nth_note(NTH_CORRUPT_HEAP_STATE, NULL, "heap.state");
         return false;
     }
@@ -70,14 +79,30 @@ void nth_heap_put(struct nth_heap *heap, uint64_t *word, uint64_t value)
     *word = nth_word_seal(value, word_pad(heap, word));
 }
 
+/* A heap whose first descriptor, or whose entry in the address map, was overwritten is still one:
+ * slots are core's own data. */
+static struct nth_slot *find_by_slots(HANDLE handle)
+{
+    struct nth_slot *slot = NULL;
+    for (uint32_t number = 0; (slot = nth_slot_numbered(number)) != NULL; number++) {
+        if (nth_load_seq(&slot->handle) == handle) {
+            return slot;
+        }
+    }
+    return NULL;
+}
+
 struct nth_slot *nth_heap_find(HANDLE handle)
 {
     if (nth_load_acquire(&nth_process.ready) == 0 || handle == NULL) {
         return NULL;
     }
     const struct nth_region *region = nth_region_of(handle);
-    if (region == NULL || !nth_region_is(region, NTH_SEGMENT) ||
-        nth_region_place(region, 0) != handle || nth_region_number(region) != 0) {
+    if (region == NULL) {
+        return (uintptr_t)handle % NTH_GRANULE_BYTES == 0 ? find_by_slots(handle) : NULL;
+    }
+    if (!nth_region_is(region, NTH_SEGMENT) || nth_region_place(region, 0) != handle ||
+        nth_region_number(region) != 0) {
         return NULL;
     }
     struct nth_slot *slot = nth_slot_numbered(nth_region_slot(region));
@@ -183,6 +208,7 @@ static void heap_fill(struct nth_heap *heap, struct nth_region *region)
     }
     nth_heap_put(heap, &heap->segments[0], (uint64_t)(uintptr_t)region);
     heap->state.segment_count = 1;
+    heap->state.segment_map = 1;
     heap->state.committed_bytes = region->committed_pages * NTH_PAGE_BYTES;
     heap->state.reserved_bytes = region->bytes;
     region->heap = (uint64_t)(uintptr_t)heap;
@@ -332,8 +358,14 @@ static void drop_mapped(const struct nth_slot *slot)
 
 static bool lists_whole(struct nth_heap *heap)
 {
-    if (heap->config.seal != config_seal(heap) || heap->state.seal != state_seal(heap)) {
+    if (heap->config.seal != config_seal(heap) || !state_holds(heap)) {
         return false;
+    }
+    for (uint64_t number = 0; number < heap->state.segment_count; number++) {
+        uint64_t value = 0;
+        if (!nth_segment_word(heap, number, &value)) {
+            return false;
+        }
     }
     uint64_t count = 0;
     for (uint64_t word = heap->state.large_first; word != 0; count++) {

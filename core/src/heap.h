@@ -55,7 +55,9 @@ struct nth_state {
     uint64_t large_first; /* struct nth_region *, allocation order */
     uint64_t large_last;
     uint64_t cache_count;
-    uint64_t front_end; /* has started, or was asked for */
+    uint64_t front_end;   /* has started, or was asked for */
+    uint64_t bin_map_sum; /* over the sealed words of bin_map: all of them are the newest */
+    uint64_t segment_map; /* a bit a segment that is there, of the first 64 numbers */
     uint64_t seal;
 };
 
@@ -65,6 +67,7 @@ struct nth_bucket {
     uint64_t outstanding; /* sealed: back-end blocks of the class (20 bits) and its allocations
                              so far (20), until it starts; bit 40: it has */
     uint64_t chunks;      /* sealed: how many chunks the class has */
+    uint64_t sum;         /* over the three: all of them are of one time */
 };
 
 struct nth_heap {

@@ -9,7 +9,7 @@
 struct nth_map nth_map;
 
 /* A page source with a small span needs only the front of a leaf. */
-static size_t leaf_bytes(void)
+size_t nth_map_leaf_bytes(void)
 {
     const uint64_t granules = nth_process.span_bytes / NTH_GRANULE_BYTES;
     const uint64_t entries = granules < NTH_MAP_LEAF_ENTRIES ? granules : NTH_MAP_LEAF_ENTRIES;
@@ -19,15 +19,15 @@ static size_t leaf_bytes(void)
 static enum nth_status leaf_make(uint32_t leaf_idx)
 {
     void *place = NULL;
-    if (nth_reserve(NTH_SITE(RESERVE, "map.leaf"), leaf_bytes(), &place) != NTH_OK) {
+    if (nth_reserve(NTH_SITE(RESERVE, "map.leaf"), nth_map_leaf_bytes(), &place) != NTH_OK) {
         return NTH_NO_MEMORY;
     }
-    if (nth_commit(NTH_SITE(COMMIT, "map.leaf"), place, leaf_bytes(), false) != NTH_OK) {
-        nth_release(NTH_SITE(RELEASE, "map.leaf.undo"), place, leaf_bytes(), 0);
+    if (nth_commit(NTH_SITE(COMMIT, "map.leaf"), place, nth_map_leaf_bytes(), false) != NTH_OK) {
+        nth_release(NTH_SITE(RELEASE, "map.leaf.undo"), place, nth_map_leaf_bytes(), 0);
         return NTH_NO_MEMORY;
     }
     if (!nth_pages_zeroed()) {
-        __builtin_memset(place, 0, leaf_bytes());
+        __builtin_memset(place, 0, nth_map_leaf_bytes());
     }
     nth_store_release(&nth_map.root[leaf_idx], place);
     nth_settle(place);
@@ -94,6 +94,20 @@ static void foreign_remove(uintptr_t base)
     }
 }
 
+bool nth_map_free(const void *base, size_t bytes)
+{
+    const uint64_t first = granule_of(base);
+    const uint64_t last = granule_of((const char *)base + bytes - 1);
+    for (uint64_t granule = first; granule <= last; granule++) {
+        NTH_ATOMIC(uintptr_t) *leaf =
+            nth_load_acquire(&nth_map.root[granule / NTH_MAP_LEAF_ENTRIES]);
+        if (leaf != NULL && nth_load_relaxed(&leaf[granule % NTH_MAP_LEAF_ENTRIES]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum nth_status nth_map_enter(void *base, size_t bytes, struct nth_region *region)
 {
     if (is_foreign(base, bytes)) {
@@ -122,7 +136,7 @@ void nth_map_remove(void *base, size_t bytes)
 
 struct nth_region *nth_map_any_of(const struct nth_heap *heap)
 {
-    const uint64_t entries = leaf_bytes() / sizeof(uintptr_t);
+    const uint64_t entries = nth_map_leaf_bytes() / sizeof(uintptr_t);
     for (uint32_t idx = 0; idx < nth_map.used_max; idx++) {
         NTH_ATOMIC(uintptr_t) *leaf = nth_load_relaxed(&nth_map.root[idx]);
         for (uint64_t entry = 0; leaf != NULL && entry < entries; entry++) {
@@ -143,7 +157,7 @@ void nth_map_reset(void)
         void *leaf = nth_load_relaxed(&nth_map.root[idx]);
         if (leaf != NULL) {
             nth_store_relaxed(&nth_map.root[idx], NULL);
-            nth_release(NTH_SITE(RELEASE, "map.leaf.reset"), leaf, leaf_bytes(), leaf_bytes());
+            nth_release(NTH_SITE(RELEASE, "map.leaf.reset"), leaf, nth_map_leaf_bytes(), nth_map_leaf_bytes());
         }
     }
     nth_map.used_max = 0;

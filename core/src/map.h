@@ -69,6 +69,9 @@ static inline struct nth_region *nth_map_find(const void *address)
     return word == 0 ? NULL : nth_pointer_open(word, nth_process.key.first);
 }
 
+/* No region has any of these granules, all of them inside the page source's span. */
+bool nth_map_free(const void *base, size_t bytes);
+
 /* Enter or remove a region for [base, base + bytes). Entering can be refused and has then changed
  * nothing. Under the process lock. */
 enum nth_status nth_map_enter(void *base, size_t bytes, struct nth_region *region) NTH_MUST_USE;
@@ -77,6 +80,9 @@ void nth_map_remove(void *base, size_t bytes);
 /* Some region that belongs to `heap`, or NULL: for heaps whose own lists are not to be trusted.
  * Looks at every entry. */
 struct nth_region *nth_map_any_of(const struct nth_heap *heap);
+
+/* Of each leaf; all of it is committed. */
+size_t nth_map_leaf_bytes(void);
 
 /* Give every leaf back, for nth_process_reset. */
 void nth_map_reset(void);

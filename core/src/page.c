@@ -4,6 +4,7 @@
  * only. */
 #include "page.h"
 
+#include "map.h"
 #include "process.h"
 #include "sanitize.h"
 
@@ -93,7 +94,8 @@ struct nth_balance nth_balance_now(void)
     };
 }
 
-/* A page source that hands out an address it could not have is refused, not believed. */
+/* A page source that hands out an address it could not have is refused, not believed; so is one that
+ * hands out what a heap has already. */
 static bool reservation_fits(const struct nth_pages *pages, uintptr_t base, size_t bytes)
 {
     const uint64_t offset = (uint64_t)base - pages->low;
@@ -109,7 +111,7 @@ enum nth_status nth_reserve(const struct nth_site *site, size_t bytes, void **ba
     if (pages->reserve(pages->self, site, bytes, &place) != NTH_SEAM_OK) {
         return NTH_NO_MEMORY;
     }
-    if (!reservation_fits(pages, (uintptr_t)place, bytes)) {
+    if (!reservation_fits(pages, (uintptr_t)place, bytes) || !nth_map_free(place, bytes)) {
         return NTH_NO_MEMORY;
     }
     nth_add(&nth_process.reserved_bytes, bytes);
@@ -167,9 +169,19 @@ enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes,
     return pages->remap(pages->self, site, from, bytes, to) == NTH_SEAM_OK ? NTH_OK : NTH_NO_MEMORY;
 }
 
+/* After a reset the tables are not there yet, and something may still have to be given back. */
+static const struct nth_pages *pages_now(void)
+{
+    const struct nth_pages *chosen = nth_process.seam.pages;
+    if (nth_process.pages != NULL) {
+        return nth_process.pages;
+    }
+    return chosen != NULL ? chosen : nth_pages_os();
+}
+
 static bool released(const struct nth_site *site, void *base, size_t bytes, size_t committed_bytes)
 {
-    const struct nth_pages *pages = nth_process.pages;
+    const struct nth_pages *pages = pages_now();
     if (pages->release(pages->self, site, base, bytes) != NTH_SEAM_OK) {
         return false;
     }

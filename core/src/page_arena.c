@@ -25,6 +25,8 @@ struct nth_arena {
     size_t cursor;    /* granule at which the next search starts */
     size_t high_page; /* pages from here on were never committed since the last drop */
     size_t touched_pages;
+    size_t reserved_bytes;
+    size_t reservation_count;
     bool resident;
     uint64_t *executable; /* a bit a page: committed executable since the last reset */
     bool has_executable;
@@ -82,6 +84,8 @@ static enum nth_seam_status arena_reserve(void *self, const struct nth_site *sit
         bit_put(arena->used, idx, true);
     }
     arena->cursor = first + count;
+    arena->reserved_bytes += bytes;
+    arena->reservation_count++;
     *base = arena->base + first * NTH_GRANULE_BYTES;
     return NTH_SEAM_OK;
 }
@@ -183,9 +187,17 @@ static enum nth_seam_status arena_release(void *self, const struct nth_site *sit
     if (arena_decommit(self, site, base, bytes) != NTH_SEAM_OK) {
         return NTH_SEAM_REFUSED;
     }
+    const size_t page_first = page_of(arena, base);
+    for (size_t idx = page_first; idx < page_first + bytes / NTH_PAGE_BYTES; idx++) {
+        if (arena->resident && bit_get(arena->touched, idx)) { /* core forgets all of a region, */
+            nth_poison(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES); /* committed or not */
+        }
+    }
     for (size_t idx = first; idx < first + count; idx++) {
         bit_put(arena->used, idx, false);
     }
+    arena->reserved_bytes -= bytes;
+    arena->reservation_count--;
     return NTH_SEAM_OK;
 }
 
@@ -298,7 +310,18 @@ void nth_arena_reset(struct nth_arena *arena)
     memset(arena->committed, 0, words * sizeof(uint64_t));
     memset(arena->used, 0, map_words(granule_count(arena)) * sizeof(uint64_t));
     arena->committed_pages = 0;
+    arena->reserved_bytes = 0;
+    arena->reservation_count = 0;
     arena->cursor = 0;
+}
+
+struct nth_balance nth_arena_balance(const struct nth_arena *arena)
+{
+    return (struct nth_balance){
+        .reserved_bytes = arena->reserved_bytes,
+        .committed_bytes = arena->committed_pages * NTH_PAGE_BYTES,
+        .reservation_count = arena->reservation_count,
+    };
 }
 
 struct nth_arena *nth_arena_create_resident(size_t span_bytes, size_t commit_max_bytes)
@@ -306,6 +329,15 @@ struct nth_arena *nth_arena_create_resident(size_t span_bytes, size_t commit_max
     struct nth_arena *arena = nth_arena_create(span_bytes, commit_max_bytes);
     if (arena != NULL) {
         arena->resident = NTH_POISONS != 0;
+    }
+    return arena;
+}
+
+struct nth_arena *nth_arena_create_open(size_t span_bytes, size_t commit_max_bytes)
+{
+    struct nth_arena *arena = nth_arena_create(span_bytes, commit_max_bytes);
+    if (arena != NULL) {
+        arena->resident = true;
     }
     return arena;
 }

@@ -128,6 +128,14 @@ static uint32_t slot_capacity(void)
     return SLOTS_FIRST_COUNT + slots_more_count * (uint32_t)SLOTS_CHUNK_COUNT;
 }
 
+const void *nth_slot_table(uint32_t idx, size_t *bytes)
+{
+    const size_t capacity = SLOTS_FIRST_COUNT + (idx + 1u) * SLOTS_CHUNK_COUNT;
+    *bytes = nth_round_up(SLOTS_CHUNK_BYTES, NTH_PAGE_BYTES) +
+             nth_round_up(capacity * sizeof(uint32_t), NTH_PAGE_BYTES);
+    return idx < slots_more_count ? slots_more[idx] : NULL;
+}
+
 struct nth_slot *nth_slot_numbered(uint32_t number)
 {
     return number < slot_capacity() ? slot_by_number(number) : NULL;
@@ -185,6 +193,7 @@ void nth_slot_give(struct nth_slot *slot)
     slot->first = NULL;
     slot->flags = 0;
     slot->serial = 0;
+    slot->state_seal = 0;
     slot->lock = NULL;
     slot->caller_lock = NULL;
     slot->depth = 0;
@@ -295,7 +304,8 @@ static void reset_to(const struct nth_seam *seam)
         nth_map_reset();
         nth_process.locks->destroy(nth_process.locks->self, nth_process.lock);
     }
-    nth_release_loose(true);
+    /* What this page source refuses once more it may take at the next reset; another one never. */
+    nth_release_loose(kept.pages != nth_process.seam.pages);
     nth_threads_forget();
     nth_seh_reset();
     memset(nth_self.hot, 0, sizeof(nth_self.hot));

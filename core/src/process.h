@@ -28,6 +28,7 @@ struct nth_slot {
     NTH_ATOMIC(struct nth_thread *) owner;
     uint32_t depth;              /* of the owner's nested acquisitions */
     NTH_ATOMIC(uint32_t) closed; /* gate: while nonzero no call goes without the lock */
+    uint64_t state_seal;         /* of the heap's totals as the last call left them */
     bool damaged;                /* a call was unwound in its middle */
     uint32_t idx;
 };
@@ -77,6 +78,9 @@ void nth_slot_append(struct nth_slot *slot);       /* now visible, newest last *
 void nth_slot_append_first(struct nth_slot *slot); /* the process heap: before all others */
 void nth_slot_remove(struct nth_slot *slot);
 
+/* Reservation `idx` that holds slots which found no room in core's own data, or NULL. */
+const void *nth_slot_table(uint32_t idx, size_t *bytes);
+
 /* A slot whose heap was being destroyed when a fault came in between, or NULL. */
 struct nth_slot *nth_slot_unfinished(void);
 
@@ -94,6 +98,12 @@ bool nth_quarantined(HANDLE base);
 static inline uint64_t nth_place_of(uint64_t address)
 {
     return ((address - nth_process.low) >> 3) & NTH_WORD_MASK;
+}
+
+/* The key of the seal of a structure that stands at `ptr`. */
+static inline uint64_t nth_seal_key(uint64_t key, const void *ptr)
+{
+    return key + nth_rotate(nth_place_of((uint64_t)(uintptr_t)ptr), 29u);
 }
 
 static inline uint64_t nth_place_address(uint64_t place)

@@ -17,7 +17,8 @@
 static uint64_t region_rest(const struct nth_region *region)
 {
     const size_t count = (offsetof(struct nth_region, seal) / sizeof(uint64_t)) - 7u;
-    return nth_seal(&region->hold_base, count, nth_process.key.second + region->base);
+    return nth_seal(&region->hold_base, count,
+                    nth_seal_key(nth_process.key.second + region->base, region));
 }
 
 bool nth_region_holds(const struct nth_region *region)
@@ -41,24 +42,30 @@ void nth_region_seal(struct nth_region *region)
     region->seal = region_rest(region);
 }
 
-/* The page map: words, then as many mirror words. */
+/* The page map: words, then as many mirror words, all of the same generation as the descriptor. */
 static uint64_t page_words(const struct nth_region *region)
 {
     return nth_round_up((size_t)(region->bytes / NTH_PAGE_BYTES), 64) / 64;
+}
+
+/* What a word is mixed with for its mirror. Mixed, since the same change of both must not agree. */
+static uint64_t page_pad(const struct nth_region *region, uint64_t idx)
+{
+    return nth_process.key.first ^ ~idx ^ nth_rotate(region->page_generation, 40u);
 }
 
 static bool page_word(const struct nth_region *region, uint64_t idx, uint64_t *word)
 {
     const uint64_t *map = (const uint64_t *)(uintptr_t)region->page_map;
     *word = map[idx];
-    return (map[idx] ^ map[page_words(region) + idx]) == (nth_process.key.first ^ ~idx);
+    return map[page_words(region) + idx] == nth_mix(map[idx] ^ page_pad(region, idx));
 }
 
 static void page_word_put(const struct nth_region *region, uint64_t idx, uint64_t word)
 {
     uint64_t *map = (uint64_t *)(uintptr_t)region->page_map;
     map[idx] = word;
-    map[page_words(region) + idx] = word ^ nth_process.key.first ^ ~idx;
+    map[page_words(region) + idx] = nth_mix(word ^ page_pad(region, idx));
 }
 
 /* The descriptor says where the map is. */
@@ -67,6 +74,17 @@ static bool page_map_found(const struct nth_region *region)
     if (!nth_region_holds(region)) {
         nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
         return false;
+    }
+    return true;
+}
+
+bool nth_page_map_holds(const struct nth_region *region)
+{
+    uint64_t word = 0;
+    for (uint64_t idx = 0; idx < page_words(region); idx++) {
+        if (!page_word(region, idx, &word)) {
+            return false;
+        }
     }
     return true;
 }
@@ -97,15 +115,31 @@ uint64_t nth_page_run(const struct nth_region *region, uint64_t page, bool *dama
     return page < count ? page : count;
 }
 
-static void page_mark(const struct nth_region *region, uint64_t first, uint64_t last, bool state)
+/* The map is about to be written anew: damage in any of its words would be sealed with them. */
+static enum nth_status page_map_check(const struct nth_region *region)
 {
-    for (uint64_t page = first; page < last;) {
-        const uint64_t bit = page % 64;
-        const uint64_t count = last - page < 64 - bit ? last - page : 64 - bit;
-        const uint64_t mask = (count == 64 ? ~0ull : (1ull << count) - 1) << bit;
-        uint64_t word = ((const uint64_t *)(uintptr_t)region->page_map)[page / 64];
-        page_word_put(region, page / 64, state ? word | mask : word & ~mask);
-        page += count;
+    if (!page_map_found(region)) {
+        return NTH_CORRUPT;
+    }
+    if (!nth_page_map_holds(region)) {
+        nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
+        return NTH_CORRUPT;
+    }
+    return NTH_OK;
+}
+
+/* Every word is written anew, so that a map, or a descriptor, of another time does not pass. */
+static void page_mark(struct nth_region *region, uint64_t first, uint64_t last, bool state)
+{
+    region->page_generation++;
+    for (uint64_t idx = 0; idx < page_words(region); idx++) {
+        const uint64_t low = idx * 64 > first ? idx * 64 : first;
+        const uint64_t high = idx * 64 + 64 < last ? idx * 64 + 64 : last;
+        const uint64_t word = ((const uint64_t *)(uintptr_t)region->page_map)[idx];
+        const uint64_t count = low < high ? high - low : 0;
+        const uint64_t ones = count == 64 ? ~0ull : (1ull << count) - 1;
+        const uint64_t mask = count == 0 ? 0 : ones << low % 64;
+        page_word_put(region, idx, state ? word | mask : word & ~mask);
     }
 }
 
@@ -162,8 +196,11 @@ enum nth_status nth_segment_commit(struct nth_heap *heap, struct nth_region *reg
                                    uint64_t *last)
 {
     void *place = nth_region_place(region, first * NTH_PAGE_BYTES);
-    enum nth_status status =
-        commit_tags(region, region->bytes / NTH_PAGE_BYTES < *last + 1 ? *last : *last + 1);
+    enum nth_status status = page_map_check(region);
+    if (status == NTH_OK) {
+        status =
+            commit_tags(region, region->bytes / NTH_PAGE_BYTES < *last + 1 ? *last : *last + 1);
+    }
     if (status == NTH_OK && heap->config.commit_routine != 0) {
         status = commit_by_routine(heap, region, first, last);
         status = status == NTH_OK ? commit_tags(region, *last) : status;
@@ -188,6 +225,9 @@ enum nth_status nth_segment_decommit(struct nth_heap *heap, struct nth_region *r
                                      uint64_t first, uint64_t last)
 {
     const uint64_t bytes = (last - first) * NTH_PAGE_BYTES;
+    if (!nth_region_holds(region) || !nth_page_map_holds(region)) {
+        return NTH_NO_MEMORY; /* the pages stay; who reads the map will tell */
+    }
     if (nth_decommit(NTH_SITE(DECOMMIT, "segment.decommit"),
                      nth_region_place(region, first * NTH_PAGE_BYTES), (size_t)bytes) != NTH_OK) {
         return NTH_NO_MEMORY;
@@ -314,12 +354,32 @@ static uint64_t *directory_word(struct nth_heap *heap, uint64_t number)
     return (uint64_t *)(uintptr_t)heap->config.directory + (number - NTH_SEGMENT_NEAR_COUNT);
 }
 
+bool nth_segment_word(struct nth_heap *heap, uint64_t number, uint64_t *value)
+{
+    if (nth_heap_open(heap, directory_word(heap, number), NTH_CORRUPT_SEGMENT, "heap.segments",
+                      value) != NTH_OK) {
+        return false;
+    }
+    if (number < 64 && ((heap->state.segment_map >> number) & 1u) != (*value != 0 ? 1u : 0u)) {
+        nth_note(NTH_CORRUPT_SEGMENT, NULL, "heap.segments"); /* a word of another time */
+        return false;
+    }
+    return true;
+}
+
+/* A segment is there, or is gone. */
+static void directory_put(struct nth_heap *heap, uint64_t number, const struct nth_region *region)
+{
+    const uint64_t bit = number < 64 ? 1ull << number : 0;
+    nth_heap_put(heap, directory_word(heap, number), (uint64_t)(uintptr_t)region);
+    heap->state.segment_map =
+        region != NULL ? heap->state.segment_map | bit : heap->state.segment_map & ~bit;
+}
+
 struct nth_region *nth_segment_at(struct nth_heap *heap, uint64_t number)
 {
     uint64_t value = 0;
-    if (nth_heap_open(heap, directory_word(heap, number), NTH_CORRUPT_SEGMENT, "heap.segments",
-                      &value) != NTH_OK ||
-        value == 0) {
+    if (!nth_segment_word(heap, number, &value) || value == 0) {
         return NULL;
     }
     struct nth_region *region = (struct nth_region *)(uintptr_t)value;
@@ -408,7 +468,7 @@ enum nth_status nth_segment_add(struct nth_heap *heap, uint64_t bytes, struct nt
         return status;
     }
     nth_settle((void *)(uintptr_t)region->hold_base);
-    nth_heap_put(heap, directory_word(heap, number), (uint64_t)(uintptr_t)region);
+    directory_put(heap, number, region);
     heap->state.segment_count += number == heap->state.segment_count;
     heap->state.committed_bytes += plan.commit_bytes;
     heap->state.reserved_bytes += plan.bytes;
@@ -418,7 +478,7 @@ enum nth_status nth_segment_add(struct nth_heap *heap, uint64_t bytes, struct nt
 
 void nth_segment_remove(struct nth_heap *heap, struct nth_region *region)
 {
-    nth_heap_put(heap, directory_word(heap, nth_region_number(region)), 0);
+    directory_put(heap, nth_region_number(region), NULL);
     nth_self.call->region = NULL;
     heap->state.committed_bytes -= region->committed_pages * NTH_PAGE_BYTES;
     heap->state.reserved_bytes -= region->bytes;

@@ -40,17 +40,18 @@ struct nth_region {
     uint64_t hold_bytes;
     uint64_t hold_committed_bytes; /* out of band */
     uint64_t committed_pages;
-    uint64_t page_map;  /* uint64_t *: words, then their mirror */
-    uint64_t foreign;   /* the caller's memory: never released or decommitted */
-    uint64_t requested; /* large: size in bytes as asked for */
-    uint64_t previous;  /* large: struct nth_region *, allocation order */
+    uint64_t page_map;        /* uint64_t *: words, then their mirror */
+    uint64_t page_generation; /* of the map: grows with every change of it */
+    uint64_t foreign;         /* the caller's memory: never released or decommitted */
+    uint64_t requested;       /* large: size in bytes as asked for */
+    uint64_t previous;        /* large: struct nth_region *, allocation order */
     uint64_t next;
     uint64_t seal;
 };
 
 static inline uint64_t nth_region_front(const struct nth_region *region)
 {
-    return nth_seal(&region->base, 5, nth_process.key.second);
+    return nth_seal(&region->base, 5, nth_seal_key(nth_process.key.second, region));
 }
 
 static inline uint64_t nth_region_reach_pad(const struct nth_region *region)
@@ -116,6 +117,13 @@ static inline void *nth_region_place(const struct nth_region *region, uint64_t o
 {
     return (void *)(uintptr_t)(region->base + offset);
 }
+
+/* The directory's word for a number, 0 when it is free; false on damage (noted). The first
+ * NTH_SEGMENT_NEAR_COUNT words are always there. */
+bool nth_segment_word(struct nth_heap *heap, uint64_t number, uint64_t *value);
+
+/* All of a segment's map of committed pages agrees with its mirror. */
+bool nth_page_map_holds(const struct nth_region *region);
 
 /* Segments of a heap by number; NULL when the number is free, or on damage (reported). */
 struct nth_region *nth_segment_at(struct nth_heap *heap, uint64_t number);

@@ -8,6 +8,7 @@
 #include "freelist.h"
 #include "front.h"
 #include "large.h"
+#include "ops.h"
 #include "report.h"
 
 struct tally {
@@ -69,6 +70,15 @@ static enum nth_status check_chunk(struct nth_heap *heap, const struct nth_block
     return NTH_OK;
 }
 
+/* User value and flags, where there are any. */
+static enum nth_status info_check(struct nth_heap *heap, const struct nth_target *target)
+{
+    bool present = false;
+    uint64_t value = 0;
+    uint32_t flags = 0;
+    return nth_info_read(heap, target, &present, &value, &flags);
+}
+
 static enum nth_status check_block(struct nth_heap *heap, const struct nth_block *block,
                                    bool previous_free, struct tally *tally)
 {
@@ -96,6 +106,10 @@ static enum nth_status check_block(struct nth_heap *heap, const struct nth_block
     if (block->state != NTH_BLOCK_BUSY) {
         return broken(NTH_CORRUPT_BLOCK_HEADER, nth_block_user(block), "block.header");
     }
+    const struct nth_target target = {.region = block->region, .block = *block};
+    if (info_check(heap, &target) != NTH_OK) {
+        return NTH_CORRUPT;
+    }
     return map_is_clear(block->region, block->offset, end)
                ? NTH_OK
                : broken(NTH_CORRUPT_BLOCK_MAP, nth_block_user(block), "block.tag");
@@ -108,6 +122,9 @@ static enum nth_status check_segment(struct nth_heap *heap, struct nth_region *r
     uint64_t pages = 0;
     bool previous_free = false;
     bool damaged = false;
+    if (!nth_page_map_holds(region)) {
+        return broken(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
+    }
     if (!map_is_clear(region, 0, offset)) {
         return broken(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, offset), "block.tag");
     }
@@ -129,7 +146,8 @@ static enum nth_status check_segment(struct nth_heap *heap, struct nth_region *r
         }
         const bool says = (*nth_tag_at(region, offset) & NTH_TAG_PREVIOUS_FREE) != 0;
         const uint64_t page = (offset + NTH_BORDER_BYTES) / NTH_PAGE_BYTES;
-        if (says != previous_free) {
+        const unsigned start = NTH_TAG_START | NTH_TAG_BUSY | NTH_TAG_POSITION;
+        if (says != previous_free || (*nth_tag_at(region, offset) & start) != 0) {
             return broken(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, offset), "block.tag");
         }
         if (page == region->bytes / NTH_PAGE_BYTES) {
@@ -189,7 +207,8 @@ static enum nth_status check_large(struct nth_heap *heap, struct tally *tally)
         if (region == NULL || count >= heap->state.large_count) {
             return broken(NTH_CORRUPT_LARGE_BLOCK, NULL, "large.list");
         }
-        if (nth_large_check(heap, region) != NTH_OK) {
+        const struct nth_target target = {.region = region, .large = true};
+        if (nth_large_check(heap, region) != NTH_OK || info_check(heap, &target) != NTH_OK) {
             return NTH_CORRUPT;
         }
         bytes += region->committed_pages * NTH_PAGE_BYTES;
@@ -226,10 +245,28 @@ static enum nth_status check_totals(const struct nth_heap *heap, const struct ta
                : broken(NTH_CORRUPT_HEAP_STATE, NULL, "heap.state");
 }
 
+/* Words that name nothing are words all the same. */
+static enum nth_status check_lists_of_regions(struct nth_heap *heap)
+{
+    uint64_t value = 0;
+    for (uint64_t idx = 0; idx < NTH_SEGMENT_NEAR_COUNT; idx++) {
+        if (!nth_segment_word(heap, idx, &value)) {
+            return NTH_CORRUPT;
+        }
+    }
+    for (uint64_t idx = 0; idx < NTH_CACHE_MAX_COUNT; idx++) {
+        if (nth_cache_at(heap, idx) == NULL && nth_noted()) {
+            return NTH_CORRUPT;
+        }
+    }
+    return NTH_OK;
+}
+
 enum nth_status nth_validate_heap(struct nth_heap *heap)
 {
     struct tally tally = {0};
     enum nth_status status = nth_heap_mirror_holds(heap) ? NTH_OK : NTH_CORRUPT;
+    status = status == NTH_OK ? check_lists_of_regions(heap) : status;
     for (uint64_t number = 0; status == NTH_OK && number < heap->state.segment_count; number++) {
         struct nth_region *region = nth_segment_at(heap, number);
         if (region == NULL) {

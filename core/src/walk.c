@@ -63,11 +63,16 @@ static enum nth_status region_element(struct nth_heap *heap, uint64_t number,
     for (; number < heap->state.segment_count; number++) {
         struct nth_region *region = nth_segment_at(heap, number);
         void *first = NULL;
+        bool damaged = false;
         if (nth_noted()) {
             return NTH_CORRUPT;
         }
         if (region == NULL) {
             continue;
+        }
+        (void)nth_page_committed(region, 0, &damaged); /* are descriptor and map of one time */
+        if (damaged) {
+            return damaged_pages();
         }
         const enum nth_status status = first_place(heap, region, &first);
         if (status != NTH_OK) {
@@ -186,6 +191,12 @@ static enum nth_status block_of_data(struct nth_heap *heap, struct nth_region *r
                                      const void *data, struct nth_block *block)
 {
     const uint64_t place = (uint64_t)(uintptr_t)data - region->base;
+    bool damaged = false;
+    if (!nth_tag_reaches(region, place) &&
+        nth_page_committed(region, place / NTH_PAGE_BYTES, &damaged)) {
+        nth_note(NTH_CORRUPT_SEGMENT, NULL, "region"); /* the map goes as far as pages do */
+        return NTH_CORRUPT;
+    }
     for (uint64_t back = NTH_HEADER_BYTES; back <= NTH_FREE_DATA;
          back += NTH_FREE_DATA - NTH_HEADER_BYTES) {
         const uint64_t offset = place - back;
@@ -266,6 +277,16 @@ enum nth_status nth_walk_next(struct nth_heap *heap, struct nth_element *element
     return element_at(heap, region, block.offset + nth_block_bytes(&block), element);
 }
 
+/* How a walk of core's own ended: an element that it just found and cannot find again is damage. */
+static enum nth_status walked(enum nth_status status)
+{
+    if (status == NTH_BAD_ARGUMENT) {
+        nth_note(NTH_CORRUPT_BLOCK_MAP, NULL, "region.tags");
+        return NTH_CORRUPT;
+    }
+    return status == NTH_ABSENT ? NTH_OK : status;
+}
+
 enum nth_status nth_walk_zero(struct nth_heap *heap)
 {
     struct nth_element element = {.kind = NTH_ELEMENT_NONE};
@@ -278,7 +299,7 @@ enum nth_status nth_walk_zero(struct nth_heap *heap)
         }
         status = nth_walk_next(heap, &element);
     }
-    return status == NTH_ABSENT ? NTH_OK : status;
+    return walked(status);
 }
 
 enum nth_status nth_walk_allocated(struct nth_heap *heap, uint64_t *bytes)
@@ -290,5 +311,5 @@ enum nth_status nth_walk_allocated(struct nth_heap *heap, uint64_t *bytes)
         *bytes += element.kind == NTH_ELEMENT_BUSY ? element.data_bytes : 0;
         status = nth_walk_next(heap, &element);
     }
-    return status == NTH_ABSENT ? NTH_OK : status;
+    return walked(status);
 }

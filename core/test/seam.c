@@ -321,7 +321,7 @@ static BOOLEAN add_span(void *context, const struct nth_field *field)
     const uintptr_t first = (uintptr_t)field->address;
     (void)context;
     assert_true(field->name[0] != '\0');
-    assert_true(field->kind <= NTH_FIELD_CACHE);
+    assert_true(field->kind <= NTH_FIELD_SPARE);
     assert_true(field->bytes > 0);
     assert_true(span_count < sizeof(spans) / sizeof(spans[0]));
     for (size_t idx = 0; idx < span_count; idx++) {

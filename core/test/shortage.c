@@ -469,6 +469,72 @@ static void a_refused_release_shows_until_the_next_reset(void **state)
     assert_int_equal(nth_balance_now().reservation_count, 0);
 }
 
+/* Refused at the reset as well, and at the very reset: the reset after that gives it back. */
+static void what_a_reset_could_not_give_back_the_next_one_does(void **state)
+{
+    (void)state;
+    run_start();
+    heaps[0] = HeapCreate(0, 0, 0);
+    assert_non_null(HeapAlloc(heaps[0], 0, 0x100000));
+    ledger.fail_at = ledger.calls + 1;
+    ledger.for_good = TRUE;
+    nth_process_reset();
+    assert_true(nth_balance_now().reservation_count > 1);
+    ledger_demand_accounts();
+    nth_process_reset();
+    assert_true(nth_balance_now().reservation_count > 1);
+    ledger.fail_at = 0;
+    nth_process_reset();
+    assert_int_equal(nth_balance_now().reservation_count, 0);
+    ledger_demand_accounts();
+}
+
+/* ---- a reservation that lies elsewhere ---- */
+
+static void *elsewhere;
+
+static enum nth_seam_status reserve_elsewhere(void *self, const struct nth_site *site, size_t bytes,
+                                              void **base)
+{
+    (void)self;
+    (void)site;
+    (void)bytes;
+    *base = elsewhere;
+    return NTH_SEAM_OK;
+}
+
+static void a_reservation_elsewhere_is_shortage(void **state)
+{
+    (void)state;
+    run_start();
+    heaps[0] = HeapCreate(0, 0, 0);
+    PVOID large = HeapAlloc(heaps[0], 0, 0x100000);
+    assert_non_null(large);
+    void *const places[] = {
+        heaps[0],
+        (char *)heaps[0] + NTH_GRANULE_BYTES, /* in the middle of what the heap has */
+        (void *)((uintptr_t)large / NTH_GRANULE_BYTES * NTH_GRANULE_BYTES),
+        (char *)heaps[0] + NTH_PAGE_BYTES,
+        (void *)(uintptr_t)(ledger.pages.low + ledger.pages.span_bytes),
+        (void *)(uintptr_t)(ledger.pages.low - NTH_GRANULE_BYTES),
+        NULL,
+    };
+    const struct nth_balance before = nth_balance_now();
+    const unsigned calls = ledger.calls;
+    const struct nth_pages honest = ledger.pages;
+    ledger.pages.reserve = reserve_elsewhere;
+    for (size_t idx = 0; idx < sizeof(places) / sizeof(places[0]); idx++) {
+        elsewhere = places[idx];
+        assert_null(HeapCreate(0, 0, 0));
+        assert_null(HeapAlloc(heaps[0], 0, 0x100000));
+    }
+    ledger.pages = honest;
+    assert_int_equal(ledger.calls, calls); /* nothing was committed or given back there */
+    assert_int_equal(nth_balance_now().reservation_count, before.reservation_count);
+    assert_true(HeapValidate(heaps[0], 0, large));
+    assert_non_null(HeapCreate(0, 0, 0));
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -484,6 +550,8 @@ int main(void)
         TEST(every_page_call_can_be_refused),
         TEST(every_lock_can_be_refused),
         TEST(a_refused_release_shows_until_the_next_reset),
+        TEST(what_a_reset_could_not_give_back_the_next_one_does),
+        TEST(a_reservation_elsewhere_is_shortage),
     };
     return cmocka_run_group_tests_name("shortage", tests, group_setup, NULL);
 }

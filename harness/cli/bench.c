@@ -11,6 +11,7 @@
 #include "run/exec.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,11 +27,8 @@
 enum { SUBJECT_CORE, SUBJECT_MALLOC, SUBJECT_COUNT };
 
 struct options {
-    const char *command;
-    bool json;
+    struct rig_cli_common common;
     unsigned long seconds;
-    char **files;
-    int file_count;
 };
 
 /* Some programs, and what turns with them took. */
@@ -59,7 +57,7 @@ static struct rig_program *program_add(struct bench *bench)
     struct rig_program *more =
         realloc(bench->programs, (bench->count + 1) * sizeof(*bench->programs));
     if (more == NULL) {
-        rig_cli_refuse(bench->options->command, "expected memory for %zu programs",
+        rig_cli_refuse(bench->options->common.command, "expected memory for %zu programs",
                        bench->count + 1);
     }
     bench->programs = more;
@@ -81,8 +79,10 @@ static void programs_load(struct bench *bench, const char *path)
     struct rig_paths paths;
     char error[RIG_LOAD_ERROR_BYTES_MAX];
     if (!rig_load_paths(&paths, path)) {
-        rig_cli_refuse(bench->options->command, "%s: expected programs: %s", path, strerror(errno));
+        rig_cli_refuse(bench->options->common.command, "%s: expected programs: %s", path,
+                       strerror(errno));
     }
+    const size_t before = bench->count;
     for (size_t idx = 0; idx < paths.count; idx++) {
         const char *name = paths.paths[idx];
         const size_t len = strlen(name);
@@ -90,10 +90,13 @@ static void programs_load(struct bench *bench, const char *path)
             continue;
         }
         if (!rig_load_file(program_add(bench), name, error, sizeof(error))) {
-            rig_cli_refuse(bench->options->command, "%s", error);
+            rig_cli_refuse(bench->options->common.command, "%s", error);
         }
     }
     rig_load_paths_free(&paths);
+    if (bench->count == before) {
+        rig_cli_refuse(bench->options->common.command, "%s: expected a program in it", path);
+    }
 }
 
 /* Every allocation asks for more than there can be: core raises, malloc, which cannot, gives NULL.
@@ -155,14 +158,23 @@ static _Noreturn void tell_finding(const struct rig_program *program,
     exit(RIG_EXIT_FINDING);
 }
 
+/* Ctrl-C: what there is by then is printed. */
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
 static double rate_of(struct bench *bench, struct set *set, unsigned subject)
 {
     uint64_t calls = 0;
     const double from = cpu_seconds();
-    for (size_t idx = 0; idx < set->count; idx++) {
+    for (size_t idx = 0; idx < set->count && !interrupted; idx++) {
         const struct rig_verdict verdict = rig_exec_run(bench->execs[subject], set->programs[idx]);
         if (verdict.found) {
-            tell_finding(set->programs[idx], &verdict, bench->options->json);
+            tell_finding(set->programs[idx], &verdict, bench->options->common.json);
         }
         calls += verdict.call_count;
     }
@@ -171,13 +183,17 @@ static double rate_of(struct bench *bench, struct set *set, unsigned subject)
     return took > 0 ? (double)calls / took : 0;
 }
 
-/* One turn of each subject; who goes first changes, so that neither always finds warm caches. */
+/* One turn of each subject; who goes first changes, so that neither always finds warm caches. A
+ * turn that was interrupted does not count. */
 static void turn(struct bench *bench, struct set *set)
 {
     double rates[SUBJECT_COUNT];
     const unsigned first = set->turn_count % SUBJECT_COUNT;
     rates[first] = rate_of(bench, set, first);
     rates[1 - first] = rate_of(bench, set, 1 - first);
+    if (interrupted) {
+        return;
+    }
     for (unsigned subject = 0; subject < SUBJECT_COUNT; subject++) {
         set->rates[subject][set->turn_count] = rates[subject];
     }
@@ -197,7 +213,7 @@ static void progress(const struct set *set)
 static void turns(struct bench *bench, struct set *set, double seconds)
 {
     const double from = cpu_seconds();
-    while (set->count > 0 && set->turn_count < TURN_COUNT_MAX &&
+    while (!interrupted && set->count > 0 && set->turn_count < TURN_COUNT_MAX &&
            (set->turn_count < 3 || cpu_seconds() - from < seconds)) {
         turn(bench, set);
         progress(set);
@@ -247,7 +263,7 @@ static void tell(struct set *set, bool json)
 /* ---- The command ---------------------------------------------------------------------------- */
 
 static const struct argp_option argp_options[] = {
-    {"json", 'j', 0, 0, "One object a line", 0},
+    RIG_CLI_JSON,
     {"seconds", 'n', "S", 0, "CPU time in all, about (default: 6)", 0},
     RIG_CLI_HELP,
     {0},
@@ -256,20 +272,11 @@ static const struct argp_option argp_options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
-    switch (key) {
-    case 'j':
-        options->json = true;
+    if (key == 'n') {
+        options->seconds = rig_cli_number(options->common.command, "--seconds", arg, 0, 86400);
         return 0;
-    case 'n':
-        options->seconds = rig_cli_number(options->command, "--seconds", arg, 0, 86400);
-        return 0;
-    case ARGP_KEY_ARGS:
-        options->files = state->argv + state->next;
-        options->file_count = state->argc - state->next;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
+    return rig_cli_common(key, state, &options->common);
 }
 
 static const struct argp argp = {
@@ -293,7 +300,7 @@ static void execs_make(struct bench *bench)
         const struct rig_options options = {.subject = subjects[subject], .judge = true};
         bench->execs[subject] = rig_exec_create(&options);
         if (bench->execs[subject] == NULL) {
-            rig_cli_refuse(bench->options->command, "expected memory for an executor");
+            rig_cli_refuse(bench->options->common.command, "expected memory for an executor");
         }
     }
 }
@@ -303,7 +310,7 @@ static void set_make(struct bench *bench, struct set *set, const char *name, boo
     set->name = name;
     set->programs = calloc(bench->count + 1, sizeof(struct rig_program *));
     if (set->programs == NULL) {
-        rig_cli_refuse(bench->options->command, "expected memory for a set of programs");
+        rig_cli_refuse(bench->options->common.command, "expected memory for a set of programs");
     }
     for (size_t idx = 0; idx < bench->count; idx++) {
         if (heaps || !makes_heaps(&bench->programs[idx])) {
@@ -316,14 +323,14 @@ int rig_cli_bench(int argc, char **argv)
 {
     static struct set sets[3];
     static struct bench bench;
-    struct options options = {.command = argv[0], .seconds = SECONDS};
+    struct options options = {.common = {.command = argv[0]}, .seconds = SECONDS};
     rig_cli_parse(&argp, argc, argv, &options);
     bench.options = &options;
     execs_make(&bench);
-    for (int idx = 0; idx < options.file_count; idx++) {
-        programs_load(&bench, options.files[idx]);
+    for (int idx = 0; idx < options.common.file_count; idx++) {
+        programs_load(&bench, options.common.files[idx]);
     }
-    if (options.file_count == 0) {
+    if (options.common.file_count == 0) {
         programs_generate(&bench);
     }
     raising_make(&bench.raising);
@@ -331,13 +338,17 @@ int rig_cli_bench(int argc, char **argv)
     set_make(&bench, &sets[1], "no-creation", false);
     const struct rig_program *raising[1] = {&bench.raising};
     sets[2] = (struct set){.name = "raising", .programs = raising, .count = 1};
-    if (!options.json) {
+    (void)sigaction(SIGINT, &(const struct sigaction){.sa_handler = interrupt}, NULL);
+    if (!options.common.json) {
         (void)printf("%-14s %8s %6s %12s %12s %8s\n", "set", "programs", "turns", "core/s",
                      "malloc/s", "ratio");
     }
     for (size_t idx = 0; idx < sizeof(sets) / sizeof(sets[0]); idx++) {
         turns(&bench, &sets[idx], (double)options.seconds / 3);
-        tell(&sets[idx], options.json);
+        if (interrupted && sets[idx].turn_count == 0) {
+            break;
+        }
+        tell(&sets[idx], options.common.json);
     }
     free(sets[0].programs);
     free(sets[1].programs);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define HANG_BUDGET_FACTOR 10u
+#define NOT_RUN 127 /* exit status of a process that could not begin */
 
 /* ---- Text without stdio --------------------------------------------------------------------- */
 
@@ -79,6 +80,8 @@ static _Noreturn void child(const struct rig_confirm *confirm, bool hang, int ou
         every,
         "--timeout",
         timeout,
+        "--plan",
+        confirm->plan == NULL ? "none" : confirm->plan,
         "-",
         NULL,
         NULL,
@@ -89,14 +92,14 @@ static _Noreturn void child(const struct rig_confirm *confirm, bool hang, int ou
     }
     if (confirm->input->form == RIG_LOAD_TEXT) {
         static char text[] = "--text";
-        argv[10] = text;
+        argv[12] = text;
     }
     (void)sigemptyset(&none); /* a handler's own signal is blocked in it */
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     if (lseek(input, 0, SEEK_SET) == 0 && dup2(input, 0) == 0 && dup2(out, 1) == 1) {
         (void)execv("/proc/self/exe", argv);
     }
-    _exit(127);
+    _exit(NOT_RUN);
 }
 
 static void read_line(int from, char line[RIG_CONFIRM_LINE_BYTES])
@@ -136,9 +139,35 @@ void rig_confirm_run(const struct rig_confirm *confirm, bool hang,
         text.len = 0;
         put(&text, "killed by signal ");
         put_number(&text, (unsigned long)WTERMSIG(status));
-    } else if (!ended || text.len == 0) {
+    } else if (!ended || (text.len == 0 && WEXITSTATUS(status) == NOT_RUN)) {
         text.len = 0;
         put(&text, "could not be run");
+    } else if (text.len == 0) {
+        put(&text, "exit status ");
+        put_number(&text, (unsigned long)WEXITSTATUS(status));
+    }
+}
+
+void rig_confirm_program(const struct rig_cli_how *how, const struct rig_program *program,
+                         bool hang, char line[RIG_CONFIRM_LINE_BYTES])
+{
+    uint8_t bytes[RIG_PROGRAM_BYTES_MAX];
+    struct rig_input input = {.path = "-", .name = "a program", .form = RIG_LOAD_BINARY};
+    const struct rig_confirm confirm = {
+        .subject = how->subject->name,
+        .check_every = how->check_every,
+        .timeout_s = how->timeout_s,
+        .input = &input,
+    };
+    const size_t len = rig_program_encode(program, bytes);
+    input.file = tmpfile();
+    if (input.file == NULL || fwrite(bytes, 1, len, input.file) != len || fflush(input.file) != 0) {
+        (void)snprintf(line, RIG_CONFIRM_LINE_BYTES, "could not be run");
+    } else {
+        rig_confirm_run(&confirm, hang, line);
+    }
+    if (input.file != NULL) {
+        (void)fclose(input.file);
     }
 }
 

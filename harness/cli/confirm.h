@@ -6,6 +6,7 @@
 #ifndef RIG_CLI_CONFIRM_H
 #define RIG_CLI_CONFIRM_H
 
+#include "cli/cli.h"
 #include "cli/input.h"
 
 #define RIG_CONFIRM_LINE_BYTES 256u
@@ -16,13 +17,19 @@ struct rig_confirm {
     unsigned long check_every;
     unsigned long timeout_s; /* of this process; 0: none */
     const struct rig_input *input;
+    const char *plan; /* laid over the run, as text; NULL: none */
 };
 
 /* Run it: `line` gets what it said in one word and some numbers ("held", "finding RULE CLAUSE
- * STEP", "hang STEP"), or "killed by signal N". For a hang its time is ten times as long.
+ * STEP", "hang STEP"), or "killed by signal N", or "exit status N" when it said nothing. For a hang its time is ten times as long.
  * Units: none. Errors: "could not be run". Safe in a signal handler. */
 void rig_confirm_run(const struct rig_confirm *confirm, bool hang,
                      char line[RIG_CONFIRM_LINE_BYTES]);
+
+/* The same for a program that is in no file; `subject` and limits are those of `how`.
+ * Units: none. Errors: as rig_confirm_run; not for signal handlers. */
+void rig_confirm_program(const struct rig_cli_how *how, const struct rig_program *program,
+                         bool hang, char line[RIG_CONFIRM_LINE_BYTES]);
 
 /* From now on this process may use confirm->timeout_s seconds of CPU time, then it ends with the
  * finding `hang`. `plain`: it is a fresh process itself and only says so. `json`: as an object.

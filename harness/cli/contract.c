@@ -122,7 +122,7 @@ static void run_corpus(struct report *report, const char *folder)
  * beside the build folder. */
 static const char *corpus_default(void)
 {
-    static const char built_from[] = RIG_SOURCE_DIR "/corpus/ops_fuzzer";
+    static const char built_from[] = RIG_SOURCE_DIR "/corpus";
     static char path[PATH_MAX + 64];
     if (access(built_from, R_OK) == 0) {
         return built_from;
@@ -132,8 +132,23 @@ static const char *corpus_default(void)
     if (slash == NULL) {
         return built_from;
     }
-    (void)strcpy(slash, "/../../../corpus/ops_fuzzer");
+    (void)strcpy(slash, "/../../../corpus");
     return access(path, R_OK) == 0 ? path : built_from;
+}
+
+/* The folders of programs in it, as far as they are there. */
+static void run_default(struct report *report)
+{
+    static const char *const folders[] = {"ops_fuzzer", "misuse_fuzzer", "oom_fuzzer",
+                                          "corrupt_fuzzer", "attacks"};
+    const char *corpus = corpus_default();
+    for (size_t idx = 0; idx < sizeof(folders) / sizeof(folders[0]); idx++) {
+        char path[PATH_MAX + 128];
+        (void)snprintf(path, sizeof(path), "%s/%s", corpus, folders[idx]);
+        if (idx == 0 || access(path, R_OK) == 0) {
+            run_corpus(report, path);
+        }
+    }
 }
 
 /* ---- Rows ----------------------------------------------------------------------------------- */
@@ -338,7 +353,7 @@ static const struct argp_option argp_options[] = {
      "name it",
      0},
     {"corpus", KEY_CORPUS, "DIR", 0,
-     "Count exercise over these programs (default: the project's corpus/ops_fuzzer)", 0},
+     "Count exercise over these programs (default: the project's own)", 0},
     RIG_CLI_HELP,
     {0},
 };
@@ -384,7 +399,11 @@ int rig_cli_contract(int argc, char **argv)
     if (report.prover == NULL) {
         rig_cli_refuse(argv[0], "expected memory for an executor");
     }
-    run_corpus(&report, options.corpus != NULL ? options.corpus : corpus_default());
+    if (options.corpus != NULL) {
+        run_corpus(&report, options.corpus);
+    } else {
+        run_default(&report);
+    }
     rows_print(&report);
     size_t count_rows = 0;
     const struct rig_disposition *rows = rig_dispositions(&count_rows);

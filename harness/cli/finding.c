@@ -219,7 +219,9 @@ static void reproduce(const struct rig_confirm *confirm, char *out, size_t out_b
     if (confirm->check_every != 0) {
         (void)snprintf(every, sizeof(every), " --check-every %lu", confirm->check_every);
     }
-    (void)snprintf(out, out_bytes, "heaprig run --subject %s%s %s", confirm->subject, every, path);
+    (void)snprintf(out, out_bytes, "heaprig run --subject %s%s%s%s %s", confirm->subject, every,
+                   confirm->plan == NULL ? "" : " --plan ",
+                   confirm->plan == NULL ? "" : confirm->plan, path);
 }
 
 static void tell_clause(enum rig_clause clause)
@@ -228,7 +230,10 @@ static void tell_clause(enum rig_clause clause)
     const struct rig_contract_row *row = row_of(clause);
     (void)printf("  clause %s, rule %s\n", info->id, rig_rule_name(info->rule));
     if (row == NULL) {
-        (void)printf("    a ruling of core/SOURCES.md\n");
+        struct rig_ruling ruling;
+        const bool known = rig_ruling_find(info->id, &ruling);
+        (void)printf("    a ruling of core/SOURCES.md%s%.*s\n", known ? ": " : "",
+                     known ? (int)ruling.sentence.len : 0, known ? ruling.sentence.at : "");
         return;
     }
     (void)printf("    when %.*s: %.*s\n", (int)row->function.len, row->function.at,
@@ -274,6 +279,7 @@ static cJSON *clauses_json(const struct rig_finding *finding)
     for (unsigned idx = 0; idx < finding->broken_count; idx++) {
         const struct rig_clause_info *info = rig_clause_info(finding->broken[idx]);
         const struct rig_contract_row *row = row_of(finding->broken[idx]);
+        struct rig_ruling ruling;
         cJSON *clause = cJSON_CreateObject();
         (void)cJSON_AddStringToObject(clause, "id", info->id);
         (void)cJSON_AddStringToObject(clause, "rule", rig_rule_name(info->rule));
@@ -282,6 +288,11 @@ static cJSON *clauses_json(const struct rig_finding *finding)
             (void)snprintf(text, sizeof(text), "%.*s", (int)row->condition.len, row->condition.at);
             (void)cJSON_AddStringToObject(clause, "condition", text);
             (void)snprintf(text, sizeof(text), "%.*s", (int)row->outcome.len, row->outcome.at);
+            (void)cJSON_AddStringToObject(clause, "outcome", text);
+        } else if (rig_ruling_find(info->id, &ruling)) {
+            char text[2048];
+            (void)snprintf(text, sizeof(text), "%.*s", (int)ruling.sentence.len,
+                           ruling.sentence.at);
             (void)cJSON_AddStringToObject(clause, "outcome", text);
         }
         (void)cJSON_AddItemToArray(clauses, clause);

@@ -305,11 +305,18 @@ static int windows_cut(const struct options *options, const char *path)
         .seed = 1,
         .record_count_max = (uint16_t)options->record_count,
     };
+    if (access(path, R_OK) != 0) {
+        return fail(path, strerror(errno));
+    }
+    const bool made = access(options->windows, F_OK) != 0;
     if (!folder_make(options->windows)) {
         return fail(options->windows, strerror(errno));
     }
     if (!rig_trace_windows(path, options->windows, &cut, &written, error, sizeof(error))) {
         (void)fprintf(stderr, "heaprig record: %s\n", error);
+        if (made) {
+            (void)rmdir(options->windows); /* stays where windows are in it */
+        }
         return RIG_EXIT_REFUSED;
     }
     (void)fprintf(stderr, "%s: %zu windows in %s\n", path, written, options->windows);

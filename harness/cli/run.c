@@ -9,21 +9,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define KEY_CONFIRM 0x7002
-#define TIMEOUT_S 10u
 
 struct options {
-    const struct rig_subject *subject;
-    unsigned long check_every;
-    unsigned long timeout_s;
-    bool json;
+    struct rig_cli_common common;
+    struct rig_cli_how how;
     bool quiet;
-    bool text;
     bool confirm; /* this is a fresh process that only says what it finds */
-    char **files;
-    int file_count;
-    const char *command;
 };
 
 struct run {
@@ -33,6 +27,7 @@ struct run {
     struct rig_input input;
     struct rig_finding finding;
     uint32_t record_next; /* the first record not printed yet */
+    bool rehearsal;       /* nothing is printed or found */
 };
 
 /* Of the leak checker, where there is one. */
@@ -46,7 +41,7 @@ static void print(struct run *run, uint32_t idx, const char *call, const char *l
     if (run->options->quiet || run->options->confirm) {
         return;
     }
-    if (!run->options->json) {
+    if (!run->options->common.json) {
         (void)printf("%s\n", line);
         return;
     }
@@ -71,19 +66,51 @@ static void print_records_until(struct run *run, uint32_t idx)
     }
 }
 
+/* What `run --confirm` says. */
+static void tell_confirm(bool found, enum rig_clause clause, uint32_t step_idx)
+{
+    if (found) {
+        const struct rig_clause_info *info = rig_clause_info(clause);
+        (void)printf("finding %s %s %u\n", rig_rule_name(info->rule), info->id, step_idx);
+    } else {
+        (void)puts("held");
+    }
+}
+
+/* The executor cannot go on: a call of its second thread will never end. */
+static _Noreturn void stop(struct run *run)
+{
+    const struct rig_finding *finding = &run->finding;
+    rig_timeout_stop();
+    if (run->options->confirm) {
+        tell_confirm(true, finding->broken[0], finding->step_idx);
+    } else {
+        (void)fflush(stdout);
+        rig_finding_tell(finding, &run->confirm, run->options->common.json);
+    }
+    (void)fflush(stdout);
+    _exit(RIG_EXIT_FINDING);
+}
+
 static void watch(void *context, const struct rig_step *step, const struct rig_judge *judge)
 {
     struct run *run = context;
     char line[RIG_TRANSCRIPT_LINE_BYTES_MAX];
     rig_timeout_at(NULL, step->idx);
+    if (run->rehearsal) {
+        return;
+    }
     if (run->input.form != RIG_LOAD_TRACE) {
         print_records_until(run, step->idx);
         run->record_next = step->idx + 1;
     }
-    (void)rig_transcript_line(step, judge->shadow, run->options->subject, line, sizeof(line));
+    (void)rig_transcript_line(step, judge->shadow, run->options->how.subject, line, sizeof(line));
     print(run, step->idx, step->call, line);
     if (judge->broken_count > 0) {
-        rig_finding_take(&run->finding, step, judge, run->options->subject);
+        rig_finding_take(&run->finding, step, judge, run->options->how.subject);
+        if (step->outcome.stuck) {
+            stop(run);
+        }
     }
 }
 
@@ -139,28 +166,43 @@ static struct rig_verdict run_trace(struct run *run)
     if (status == RIG_TRACE_BAD || status == RIG_TRACE_NO_MEMORY) {
         char error[RIG_LOAD_ERROR_BYTES_MAX];
         (void)rig_trace_tell(&reader, run->input.name, error, sizeof(error));
-        rig_cli_refuse(run->options->command, "%s", error);
+        rig_cli_refuse(run->options->common.command, "%s", error);
     }
     rig_trace_read_end(&reader);
     return verdict;
 }
 
-/* ---- One file ------------------------------------------------------------------------------- */
+/* ---- Programs ------------------------------------------------------------------------------- */
 
-static void tell_confirm(const struct rig_verdict *verdict)
+/* The call that the plan strikes first, where it tells: as a sweep does. */
+static uint32_t look_of(const struct rig_exec *exec, const struct fault_plan *plan)
 {
-    if (verdict->found) {
-        (void)printf("finding %s %s %u\n", rig_rule_name(verdict->rule),
-                     rig_clause_info(verdict->clause)->id, verdict->step_idx);
-    } else {
-        (void)puts("held");
-    }
+    const bool tells =
+        plan->calls == 0 && (plan->kind == FAULT_PLAN_NTH || plan->kind == FAULT_PLAN_FROM);
+    return tells ? rig_exec_plan_call(exec, plan->n) : RIG_LOOK_ALWAYS;
 }
+
+/* With a plan laid over it, it is run once before without, to know how its operations end then. */
+static struct rig_verdict run_program(struct run *run)
+{
+    static const struct fault_plan nothing = {.kind = FAULT_PLAN_NTH};
+    const struct rig_cli_how *how = &run->options->how;
+    if (how->plan_text != NULL) {
+        run->rehearsal = true;
+        rig_exec_plan(run->exec, &nothing, 0);
+        (void)rig_exec_run(run->exec, &run->input.program);
+        run->rehearsal = false;
+        rig_exec_plan(run->exec, &how->plan, look_of(run->exec, &how->plan));
+    }
+    return rig_exec_run(run->exec, &run->input.program);
+}
+
+/* ---- One file ------------------------------------------------------------------------------- */
 
 static void tell_verdict(const struct run *run, const struct rig_verdict *verdict)
 {
     const char *said = verdict->found ? "finding" : "held";
-    if (!run->options->json) {
+    if (!run->options->common.json) {
         (void)printf("%s: %s, %u operations, %u that did nothing, %llu calls\n", run->input.name,
                      said, verdict->step_count, verdict->nothing_count,
                      (unsigned long long)verdict->call_count);
@@ -179,22 +221,21 @@ static void tell_verdict(const struct run *run, const struct rig_verdict *verdic
 static bool run_file(struct run *run, const char *path)
 {
     const struct options *options = run->options;
-    rig_input_open(&run->input, options->command, path, options->text);
+    rig_input_open(&run->input, options->common.command, path, options->common.text);
     run->finding.found = false;
     run->finding.last_count = 0;
     run->finding.map_count = 0;
     run->record_next = 0;
-    rig_timeout_start(&run->confirm, options->confirm, options->json);
+    rig_timeout_start(&run->confirm, options->confirm, options->common.json);
     const bool trace = run->input.form == RIG_LOAD_TRACE;
-    const struct rig_verdict verdict =
-        trace ? run_trace(run) : rig_exec_run(run->exec, &run->input.program);
+    const struct rig_verdict verdict = trace ? run_trace(run) : run_program(run);
     rig_timeout_stop();
     if (options->confirm) {
-        tell_confirm(&verdict);
+        tell_confirm(verdict.found, verdict.clause, verdict.step_idx);
     } else {
         if (run->finding.found) {
             (void)fflush(stdout);
-            rig_finding_tell(&run->finding, &run->confirm, options->json);
+            rig_finding_tell(&run->finding, &run->confirm, options->common.json);
         }
         tell_verdict(run, &verdict);
     }
@@ -205,58 +246,36 @@ static bool run_file(struct run *run, const char *path)
 /* ---- The command ---------------------------------------------------------------------------- */
 
 static const struct argp_option argp_options[] = {
-    {"subject", 's', "NAME", 0, "The heap under test: core (default) or malloc", 0},
-    {"check-every", 'c', "N", 0,
-     "Look at everything after every N operations (default: at the end)", 0},
-    {"timeout", 'T', "SECONDS", 0, "CPU time of one program, 0 for no limit (default: 10)", 0},
-    {"json", 'j', 0, 0, "One object a line", 0},
-    {"quiet", 'q', 0, 0, "Print findings and verdicts only", 0},
-    {"text", 't', 0, 0, "Programs are text, whatever they look like", 0},
-    {"confirm", KEY_CONFIRM, 0, OPTION_HIDDEN, "Say in one line what is found", 0},
-    RIG_CLI_HELP,
-    {0},
+    RIG_CLI_JSON, {"quiet", 'q', 0, 0, "Print findings and verdicts only", 0},
+    RIG_CLI_TEXT, {"confirm", KEY_CONFIRM, 0, OPTION_HIDDEN, "Say in one line what is found", 0},
+    RIG_CLI_HELP, {0},
 };
+
+static const struct argp_child argp_children[] = {{&rig_cli_how_argp, 0, NULL, 0}, {0}};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
+    (void)arg;
     switch (key) {
-    case 's':
-        options->subject = rig_subject_find(arg);
-        if (options->subject == NULL) {
-            rig_cli_refuse(options->command, "--subject %s: expected core or malloc", arg);
-        }
-        return 0;
-    case 'c':
-        options->check_every = rig_cli_number(options->command, "--check-every", arg, 0, 1000000);
-        return 0;
-    case 'T':
-        options->timeout_s = rig_cli_number(options->command, "--timeout", arg, 0, 1000000);
-        return 0;
-    case 'j':
-        options->json = true;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->how;
         return 0;
     case 'q':
         options->quiet = true;
         return 0;
-    case 't':
-        options->text = true;
-        return 0;
     case KEY_CONFIRM:
         options->confirm = true;
         return 0;
-    case ARGP_KEY_ARGS:
-        options->files = state->argv + state->next;
-        options->file_count = state->argc - state->next;
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return rig_cli_common(key, state, &options->common);
     }
 }
 
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse,
+    .children = argp_children,
     .args_doc = "[FILE...]",
     .doc = "Run programs (any bytes, or text) and recorded traces on a heap, and print each "
            "operation with its outcome; addresses are offsets. Without a file, or with -, standard "
@@ -272,39 +291,37 @@ int rig_cli_run(int argc, char **argv)
     static char *standard[] = {NULL};
     static char dash[] = "-";
     struct options options = {
-        .subject = rig_subject_core(),
-        .timeout_s = TIMEOUT_S,
-        .command = argv[0],
-        .files = standard,
-        .file_count = 1,
+        .common = {.command = argv[0], .files = standard, .file_count = 1},
+        .how = rig_cli_how_default(),
     };
     standard[0] = dash;
     rig_cli_parse(&argp, argc, argv, &options);
     const struct rig_options chosen = {
-        .subject = options.subject,
-        .check_every = (unsigned)options.check_every,
+        .subject = options.how.subject,
+        .check_every = (unsigned)options.how.check_every,
         .judge = true,
         .watch = watch,
         .before = before,
         .context = &run,
     };
-    if (__lsan_disable != NULL && options.subject->holdings == NULL) {
+    if (__lsan_disable != NULL && options.how.subject->holdings == NULL) {
         __lsan_disable(); /* a program that stops at a finding frees nothing */
     }
     run.options = &options;
     run.confirm = (struct rig_confirm){
-        .subject = options.subject->name,
-        .check_every = options.check_every,
-        .timeout_s = options.timeout_s,
+        .subject = options.how.subject->name,
+        .check_every = options.how.check_every,
+        .timeout_s = options.how.timeout_s,
         .input = &run.input,
+        .plan = options.how.plan_text,
     };
     run.exec = rig_exec_create(&chosen);
     if (run.exec == NULL) {
         rig_cli_refuse(argv[0], "expected memory for an executor");
     }
     bool held = true;
-    for (int idx = 0; idx < options.file_count; idx++) {
-        held = run_file(&run, options.files[idx]) && held;
+    for (int idx = 0; idx < options.common.file_count; idx++) {
+        held = run_file(&run, options.common.files[idx]) && held;
     }
     rig_exec_destroy(run.exec);
     return held ? RIG_EXIT_HELD : RIG_EXIT_FINDING;

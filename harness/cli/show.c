@@ -7,43 +7,25 @@
 #include "program/text.h"
 #include "trace/print.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TEXT_BYTES_MAX ((RIG_RECORD_COUNT_MAX + 1) * (size_t)RIG_TEXT_LINE_BYTES_MAX)
 
 struct options {
-    bool json;
-    bool text;       /* input is text */
+    struct rig_cli_common common;
     const char *out; /* asm */
-    char **files;
-    int file_count;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
-    switch (key) {
-    case 'j':
-        options->json = true;
-        return 0;
-    case 't':
-        options->text = true;
-        return 0;
-    case 'o':
+    if (key == 'o') {
         options->out = arg;
         return 0;
-    case ARGP_KEY_ARGS:
-        options->files = state->argv + state->next;
-        options->file_count = state->argc - state->next;
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
     }
+    return rig_cli_common(key, state, &options->common);
 }
 
 /* ---- show ----------------------------------------------------------------------------------- */
@@ -74,8 +56,8 @@ static void show_json(const struct rig_program *program)
 }
 
 static const struct argp_option show_options[] = {
-    {"json", 'j', 0, 0, "One object a line", 0},
-    {"text", 't', 0, 0, "The input is text, whatever it looks like", 0},
+    RIG_CLI_JSON,
+    RIG_CLI_TEXT,
     RIG_CLI_HELP,
     {0},
 };
@@ -91,21 +73,22 @@ static const struct argp show_argp = {
 int rig_cli_show(int argc, char **argv)
 {
     static struct rig_input input;
-    struct options options = {0};
+    struct options options = {.common = {.command = argv[0]}};
     rig_cli_parse(&show_argp, argc, argv, &options);
-    if (options.file_count > 1) {
-        rig_cli_refuse(argv[0], "%s: expected one file", options.files[1]);
+    if (options.common.file_count > 1) {
+        rig_cli_refuse(argv[0], "%s: expected one file", options.common.files[1]);
     }
-    rig_input_open(&input, argv[0], options.file_count == 1 ? options.files[0] : "-", options.text);
+    rig_input_open(&input, argv[0], options.common.file_count == 1 ? options.common.files[0] : "-",
+                   options.common.text);
     if (input.form == RIG_LOAD_TRACE) {
         char error[RIG_LOAD_ERROR_BYTES_MAX];
-        if (options.json || strcmp(input.path, "-") == 0) {
+        if (options.common.json || strcmp(input.path, "-") == 0) {
             rig_cli_refuse(argv[0], "%s: expected a program, found a trace", input.name);
         }
         if (!rig_trace_print(input.path, stdout, error, sizeof(error))) {
             rig_cli_refuse(argv[0], "%s", error);
         }
-    } else if (options.json) {
+    } else if (options.common.json) {
         show_json(&input.program);
     } else {
         show_program(&input.program);
@@ -128,30 +111,6 @@ static void out_name(const char *command, const char *path, char out[PATH_MAX])
     }
 }
 
-/* Whole or not at all: written beside its place and then put there. */
-static void write_whole(const char *command, const char *path, const uint8_t *bytes, size_t len)
-{
-    char scratch[PATH_MAX];
-    const mode_t mask = umask(0);
-    (void)umask(mask);
-    if (snprintf(scratch, sizeof(scratch), "%s.XXXXXX", path) >= (int)sizeof(scratch)) {
-        rig_cli_refuse(command, "%s: expected a shorter name", path);
-    }
-    const int descriptor = mkstemp(scratch);
-    FILE *file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;
-    if (file == NULL) {
-        rig_cli_refuse(command, "%s: expected a place to write: %s", path, strerror(errno));
-    }
-    bool written = fwrite(bytes, 1, len, file) == len;
-    written = fchmod(descriptor, 0666 & ~mask) == 0 && written;
-    written = fclose(file) == 0 && written;
-    if (!written || rename(scratch, path) != 0) {
-        const int error = errno;
-        (void)unlink(scratch);
-        rig_cli_refuse(command, "%s: expected a place to write: %s", path, strerror(error));
-    }
-}
-
 static const struct argp_option asm_options[] = {
     {"output", 'o', "OUT", 0, "Where the bytes go, - for standard output (default: FILE.bin)", 0},
     RIG_CLI_HELP,
@@ -169,12 +128,9 @@ int rig_cli_asm(int argc, char **argv)
 {
     static struct rig_input input;
     static uint8_t bytes[RIG_PROGRAM_BYTES_MAX];
-    struct options options = {0};
+    struct options options = {.common = {.command = argv[0]}};
     rig_cli_parse(&asm_argp, argc, argv, &options);
-    if (options.file_count != 1) {
-        rig_cli_refuse(argv[0], "expected one file, as in: heaprig asm seed.heap");
-    }
-    const char *path = options.files[0];
+    const char *path = rig_cli_one_file(&options.common);
     char out[PATH_MAX];
     if (options.out == NULL) {
         out_name(argv[0], path, out);
@@ -184,7 +140,7 @@ int rig_cli_asm(int argc, char **argv)
     if (options.out != NULL && strcmp(options.out, "-") == 0) {
         (void)fwrite(bytes, 1, len, stdout);
     } else {
-        write_whole(argv[0], options.out != NULL ? options.out : out, bytes, len);
+        rig_cli_write(argv[0], options.out != NULL ? options.out : out, bytes, len);
     }
     rig_input_close(&input);
     return RIG_EXIT_HELD;

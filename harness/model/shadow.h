@@ -64,7 +64,11 @@ struct rig_heap {
     size_t large_count;    /* live blocks above the threshold */
     size_t block_peak;     /* most live blocks at once */
     uint64_t block_total;  /* allocations and reallocations ever */
-    size_t segment_bytes;  /* SegmentReserve asked for; 0: unspecified */
+    size_t segment_bytes;  /* SegmentReserve asked for; 0: unspecified, and so the next three */
+    size_t segment_commit_bytes;
+    size_t decommit_block_bytes;
+    size_t decommit_total_bytes;
+    size_t further_peak;   /* most regions behind the first that growing ever showed */
     uintptr_t first_free;  /* data of the free block that the walk of the new heap showed, or 0 */
     uint64_t created;      /* ordinal of its creation: listings are in this order */
     bool raised_last;      /* the last call that may allocate raised */

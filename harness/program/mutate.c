@@ -66,6 +66,7 @@ static struct rig_mutator mutator_over(struct rig_program *program, unsigned cou
     struct rig_mutator mutator = {
         .program = program, .count_max = count_max, .rng = rig_rng_from(seed)};
     rig_swarm_choose(&mutator.swarm, &mutator.rng);
+    rig_swarm_faults(&mutator.swarm, program->flags);
     return mutator;
 }
 

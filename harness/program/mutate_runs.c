@@ -153,3 +153,72 @@ bool rig_mutate_wrap(struct rig_mutator *mutator)
     create->heap = heap;
     return true;
 }
+
+/* ---- Faults ---- */
+
+/* A kind of faults that the program asks for, or RIG_OP_COUNT. */
+static unsigned fault_choose(struct rig_mutator *mutator)
+{
+    unsigned ops[RIG_OP_COUNT];
+    unsigned count = 0;
+    for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+        if ((rig_op_fault(op) & mutator->program->flags) != 0) {
+            ops[count++] = op;
+        }
+    }
+    return count == 0 ? (unsigned)RIG_OP_COUNT : ops[below(mutator, count)];
+}
+
+/* The objects of some record in front of `at`: what is there is more likely to be hit. */
+static void names_take(struct rig_mutator *mutator, unsigned at, struct rig_record *record)
+{
+    if (at > 0) {
+        const struct rig_record *other = &mutator->program->records[below(mutator, at)];
+        record->slot = other->slot;
+        record->heap = other->heap;
+    }
+}
+
+bool rig_mutate_fault(struct rig_mutator *mutator)
+{
+    static const uint8_t probes[] = {
+        RIG_OP_FREE,       RIG_OP_REALLOC, RIG_OP_SIZE,     RIG_OP_VALIDATE_BLOCK,
+        RIG_OP_READ,       RIG_OP_ALLOC,   RIG_OP_VALIDATE, RIG_OP_WALK,
+        RIG_OP_MULTI_FREE, RIG_OP_COMPACT, RIG_OP_SUMMARY,  RIG_OP_DESTROY,
+    };
+    const unsigned op = fault_choose(mutator);
+    if (op == RIG_OP_COUNT || room(mutator) < 2) {
+        return false;
+    }
+    struct rig_record pair[2];
+    const unsigned at = below(mutator, mutator->program->count + 1u);
+    rig_swarm_fill(&mutator->swarm, &mutator->rng, op, &pair[0]);
+    names_take(mutator, at, &pair[0]);
+    const uint8_t probe = probes[below(mutator, sizeof(probes))];
+    rig_swarm_fill(&mutator->swarm, &mutator->rng, probe, &pair[1]);
+    pair[1].slot = rig_op_reads(probe, RIG_OPERAND_SLOT) ? pair[0].slot : pair[1].slot;
+    pair[1].heap = rig_op_reads(probe, RIG_OPERAND_HEAP) ? pair[0].heap : pair[1].heap;
+    memcpy(rig_edit_insert(mutator->program, at, 2), pair, sizeof(pair));
+    return true;
+}
+
+bool rig_mutate_move_fault(struct rig_mutator *mutator)
+{
+    struct rig_program *program = mutator->program;
+    unsigned places[RIG_RECORD_COUNT_MAX];
+    unsigned count = 0;
+    for (unsigned idx = 0; idx < program->count; idx++) {
+        if ((rig_op_fault(program->records[idx].op) & program->flags) != 0) {
+            places[count++] = idx;
+        }
+    }
+    if (count == 0 || program->count < 2) {
+        return false;
+    }
+    const unsigned from = places[below(mutator, count)];
+    const struct rig_record fault = program->records[from];
+    rig_edit_remove(program, from, 1);
+    const unsigned to = below(mutator, program->count); /* anywhere but where it was */
+    *rig_edit_insert(program, to < from ? to : to + 1, 1) = fault;
+    return true;
+}

@@ -76,6 +76,20 @@ bool rig_op_reads(unsigned op, char operand)
     return strchr(rig_op_info(op)->operands, operand) != NULL;
 }
 
+uint8_t rig_op_fault(unsigned op)
+{
+    switch (op) {
+    case RIG_OP_MISUSE:
+        return RIG_PROGRAM_MISUSE;
+    case RIG_OP_PLAN:
+        return RIG_PROGRAM_PLAN;
+    case RIG_OP_DAMAGE:
+        return RIG_PROGRAM_DAMAGE;
+    default:
+        return 0;
+    }
+}
+
 const char *rig_record_call(const struct rig_record *record)
 {
     const struct rig_op_info *info = rig_op_info(record->op);
@@ -172,4 +186,11 @@ size_t rig_program_encode(const struct rig_program *program, uint8_t *bytes)
         at += RIG_RECORD_BYTES;
     }
     return at;
+}
+
+void rig_program_flags_set(uint8_t *bytes, size_t len_bytes, uint8_t flags)
+{
+    if (len_bytes > AT_FLAGS && memcmp(bytes, magic, sizeof(magic)) == 0) {
+        bytes[AT_FLAGS] = flags;
+    }
 }

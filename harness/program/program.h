@@ -119,7 +119,7 @@ struct rig_record {
 struct rig_program {
     uint8_t flags;   /* RIG_PROGRAM_* */
     uint16_t seed;   /* of the heap's keys and of what the page source hands out dirty */
-    uint8_t plan[8]; /* of the page source, from the start: a record's bytes 3 to 7 and three zeros */
+    uint8_t plan[8]; /* of the page source, from the start: fault_plan_from_bytes */
     uint16_t count;
     struct rig_record records[RIG_RECORD_COUNT_MAX];
 };
@@ -141,6 +141,14 @@ enum rig_decode_status rig_program_decode(struct rig_program *program, const uin
  * count records. decode(encode(p)) is p, and encode(decode(b)) does not change when done twice.
  * Units: bytes. Errors: none; fields out of range and too many records are asserted. */
 size_t rig_program_encode(const struct rig_program *program, uint8_t *bytes);
+
+/* Write `flags` into the header of encoded bytes; bytes without one stay as they are. Units: bytes.
+ * Errors: none. */
+void rig_program_flags_set(uint8_t *bytes, size_t len_bytes, uint8_t flags);
+
+/* The kind of faults that an operation makes, RIG_PROGRAM_*; 0: it is an ordinary one. Units: none.
+ * Errors: none. */
+uint8_t rig_op_fault(unsigned op);
 
 /* What op.def says of an operation. */
 struct rig_op_info {

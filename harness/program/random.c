@@ -5,6 +5,7 @@
 #include "program/random.h"
 
 #include "program/size.h"
+#include "program/text_words.h"
 
 #include "run/check.h"
 
@@ -61,11 +62,33 @@ static void choose_weights(struct rig_swarm *swarm, struct rig_rng *rng)
     }
 }
 
+void rig_swarm_faults(struct rig_swarm *swarm, uint8_t flags)
+{
+    for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+        if (rig_op_fault(op) != 0) {
+            swarm->weight_total -= swarm->weights[op];
+            swarm->weights[op] = 0;
+        }
+    }
+    if (swarm->weight_total == 0) { /* faults were all that it knew */
+        swarm->weights[RIG_OP_ALLOC] = (uint16_t)rig_op_info(RIG_OP_ALLOC)->weight;
+        swarm->weight_total = swarm->weights[RIG_OP_ALLOC];
+    }
+    const uint16_t weight = (uint16_t)(swarm->weight_total / 4 + 1);
+    for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
+        if ((rig_op_fault(op) & flags) != 0) {
+            swarm->weights[op] = weight;
+            swarm->weight_total += weight;
+        }
+    }
+}
+
 void rig_swarm_choose(struct rig_swarm *swarm, struct rig_rng *rng)
 {
     static const uint8_t slots[] = {0x00, 0x03, 0x0F, 0x3F, 0xFF, 0xFF};
     static const uint8_t heaps[] = {0, 0, 1, 3, 7, 7};
     choose_weights(swarm, rng);
+    rig_swarm_faults(swarm, 0);
     swarm->slot_mask = slots[rig_rng_below(rng, sizeof(slots))];
     swarm->heap_mask = heaps[rig_rng_below(rng, sizeof(heaps))];
     swarm->thread_mask = rig_rng_once_in(rng, 4) ? 3 : 0;
@@ -144,6 +167,18 @@ static void fill_size(const struct rig_swarm *swarm, struct rig_rng *rng, struct
     record->value = (uint16_t)(hi << 8 | (random_step(rng) & 0xFFu));
 }
 
+/* A row of the fault's table, and a value that chooses among all that it can be made with. */
+static void fill_fault(struct rig_rng *rng, struct rig_record *record)
+{
+    unsigned rows = 0;
+    while (rig_text_choice(record->op, rows) != NULL) {
+        rows++;
+    }
+    record->arg = (uint8_t)(rows == 0 ? 0 : rig_rng_below(rng, rows));
+    record->value = (uint16_t)(rig_rng_next(rng) & 0xFFFFu);
+    record->win32 = rig_rng_next(rng) & 1u;
+}
+
 void rig_swarm_fill(const struct rig_swarm *swarm, struct rig_rng *rng, unsigned op,
                     struct rig_record *record)
 {
@@ -185,6 +220,9 @@ void rig_swarm_fill(const struct rig_swarm *swarm, struct rig_rng *rng, unsigned
         default:
             RIG_CHECK(*operand == '\0');
         }
+    }
+    if (op == RIG_OP_MISUSE || op == RIG_OP_DAMAGE) {
+        fill_fault(rng, record);
     }
     /* The odd bit is chosen by the name, even where no block has it. */
     if (odd && !rig_op_reads(op, RIG_OPERAND_SLOT) && !rig_op_reads(op, RIG_OPERAND_RESERVE)) {

@@ -37,8 +37,12 @@ struct rig_swarm {
     bool contexts; /* calls are also made from elsewhere */
 };
 
-/* Choose a swarm. Units: none. Errors: none. */
+/* Choose a swarm, one without faults. Units: none. Errors: none. */
 void rig_swarm_choose(struct rig_swarm *swarm, struct rig_rng *rng);
+
+/* Leave faults out of the swarm, but those of the kinds in `flags` (RIG_PROGRAM_*): each of them is as
+ * likely as a quarter of all else. Units: none. Errors: none. */
+void rig_swarm_faults(struct rig_swarm *swarm, uint8_t flags);
 
 /* A random operation of the swarm. Units: none. Errors: none. */
 unsigned rig_swarm_op(const struct rig_swarm *swarm, struct rig_rng *rng);

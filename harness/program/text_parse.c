@@ -4,8 +4,11 @@
  * left to right; a token is compared with short words only. The first error ends it. Calls the
  * words and the table of operations. */
 #include "program/text.h"
+#include "program/text_near.h"
 #include "program/text_piece.h"
 #include "program/text_words.h"
+
+#include "faults/plan.h"
 
 #include <string.h>
 
@@ -228,6 +231,9 @@ static bool choice_of(struct line *line, struct rig_piece token)
     return false;
 }
 
+/* Instead of what was expected: a name of the operation's list, and the nearest ones are told. */
+static const char a_name[] = "";
+
 /* Words and names without = or : in them. */
 static const char *parse_word(struct line *line, struct rig_piece token)
 {
@@ -252,7 +258,7 @@ static const char *parse_word(struct line *line, struct rig_piece token)
         return give(line, SEEN_SPELLING);
     }
     if (!bits_of(token, rig_text_flag_words(line->record->op), &line->record->flags)) {
-        return "an operand";
+        return rig_text_choice(line->record->op, 0) != NULL ? a_name : "an operand";
     }
     return give(line, SEEN_FLAGS);
 }
@@ -314,6 +320,29 @@ static const char *parse_record(struct rig_program *program, struct rig_piece *t
     return NULL;
 }
 
+/* Words such as nth:3:commit, or the eight bytes. */
+static const char *parse_plan(struct rig_program *program, struct rig_piece text)
+{
+    static const char expected[] = "plan= and words such as nth:3:commit, or 16 hexadecimal digits";
+    struct fault_plan plan;
+    if (fault_plan_parse(&plan, text.at, text.len)) {
+        fault_plan_to_bytes(&plan, program->plan);
+        return NULL;
+    }
+    if (text.len != 2 * sizeof(program->plan)) {
+        return expected;
+    }
+    for (size_t idx = 0; idx < sizeof(program->plan); idx++) {
+        const unsigned high = rig_piece_digit(text.at[2 * idx]);
+        const unsigned low = rig_piece_digit(text.at[2 * idx + 1]);
+        if (high > 15 || low > 15) {
+            return expected;
+        }
+        program->plan[idx] = (uint8_t)(high << 4 | low);
+    }
+    return NULL;
+}
+
 static const char *parse_setting(struct rig_program *program, struct rig_piece text)
 {
     unsigned number = 0;
@@ -333,18 +362,7 @@ static const char *parse_setting(struct rig_program *program, struct rig_piece t
     if (!rig_piece_take(&text, "plan=")) {
         return "seed=, flags= or plan=";
     }
-    if (text.len != 2 * sizeof(program->plan)) {
-        return "plan= and 16 hexadecimal digits";
-    }
-    for (size_t idx = 0; idx < sizeof(program->plan); idx++) {
-        const unsigned high = rig_piece_digit(text.at[2 * idx]);
-        const unsigned low = rig_piece_digit(text.at[2 * idx + 1]);
-        if (high > 15 || low > 15) {
-            return "plan= and 16 hexadecimal digits";
-        }
-        program->plan[idx] = (uint8_t)(high << 4 | low);
-    }
-    return NULL;
+    return parse_plan(program, text);
 }
 
 static const char *parse_line(struct rig_program *program, struct rig_piece *token,
@@ -398,7 +416,11 @@ bool rig_text_parse(struct rig_program *program, const char *name, const char *t
         struct rig_piece line = rig_piece_cut(&rest, '\n');
         const char *expected = parse_line(program, &token, rig_piece_cut(&line, '#'));
         if (expected != NULL) {
-            rig_text_put(&sink, "%s:%zu: expected %s, found '", name, number, expected);
+            rig_text_put(&sink, "%s:%zu: expected %s", name, number, expected);
+            if (expected == a_name) {
+                rig_text_near(&sink, program->records[program->count].op, token);
+            }
+            rig_text_put(&sink, ", found '");
             put_found(&sink, token);
             rig_text_put(&sink, "'");
             memset(program, 0, sizeof(*program));

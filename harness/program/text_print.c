@@ -6,6 +6,7 @@
 #include "program/text.h"
 #include "program/text_words.h"
 
+#include "faults/plan.h"
 #include "run/check.h"
 
 static void put_bits(struct rig_text_sink *sink, unsigned bits, const char *const *words)
@@ -141,6 +142,22 @@ static void put_record(struct rig_text_sink *sink, const struct rig_record *reco
     put_manner(sink, record);
 }
 
+/* In words where it is a plan, else as the bytes that it is. */
+static void put_plan(struct rig_text_sink *sink, const struct rig_program *program)
+{
+    struct fault_plan plan;
+    char text[FAULT_PLAN_TEXT_BYTES];
+    rig_text_put(sink, " plan=");
+    if (fault_plan_from_bytes(&plan, program->plan)) {
+        (void)fault_plan_print(&plan, text);
+        rig_text_put(sink, "%s", text);
+        return;
+    }
+    for (size_t idx = 0; idx < sizeof(program->plan); idx++) {
+        rig_text_put(sink, "%02x", program->plan[idx]);
+    }
+}
+
 static void put_settings(struct rig_text_sink *sink, const struct rig_program *program)
 {
     unsigned plan = 0;
@@ -159,10 +176,7 @@ static void put_settings(struct rig_text_sink *sink, const struct rig_program *p
         put_bits(sink, program->flags, rig_text_program_words());
     }
     if (plan != 0) {
-        rig_text_put(sink, " plan=");
-        for (size_t idx = 0; idx < sizeof(program->plan); idx++) {
-            rig_text_put(sink, "%02x", program->plan[idx]);
-        }
+        put_plan(sink, program);
     }
     rig_text_put(sink, "\n");
 }

@@ -104,7 +104,7 @@ static void rules_exception(struct rig_judge *judge, const struct rig_step *step
     CLAUSE(SEH_05, raised && continued && (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0,
            !step->outcome.raised);
     CLAUSE(SEH_07, raised, record->NumberParameters <= EXCEPTION_MAXIMUM_PARAMETERS);
-    CLAUSE(SEH_13, raised && step->lock_known, !step->lock_left);
+    CLAUSE(SEH_13, rig_raised_any(step) && step->lock_known, !step->lock_left);
     CLAUSE(SEH_16, raised, record->ExceptionCode >> 30 == 3);
     CLAUSE(D7, raised,
            record->ExceptionFlags == 0 && record->ExceptionRecord == NULL &&

@@ -93,9 +93,27 @@ void rig_rules_dos_error(struct rig_judge *judge, const struct rig_step *step)
 
 /* ---- Critical sections ---- */
 
+/* Every entry counts, and every leaving. */
+static bool section_counted(const struct rig_step *step)
+{
+    switch (step->op) {
+    case RIG_OP_SECTION_ENTER:
+    case RIG_OP_SECTION_TRY:
+        return step->section_after == step->section_before + 1;
+    case RIG_OP_SECTION_LEAVE:
+        return step->section_after == step->section_before - 1;
+    default:
+        return true;
+    }
+}
+
 /* They are this thread's or nobody's: nothing stands in the way of entering, and leaving or
  * deleting does no harm. */
 void rig_rules_section(struct rig_judge *judge, const struct rig_step *step)
 {
-    CLAUSE(D79, true, !rig_raised_any(step) && step->outcome.value != 0);
+    /* A lock table that refuses is told of by the section that wanted a lock. */
+    const bool refused = step->op == RIG_OP_SECTION_INIT && rig_refused(step);
+    CLAUSE(D79, refused, rig_raised(step, STATUS_NO_MEMORY));
+    CLAUSE(D79, !refused,
+           !rig_raised_any(step) && step->outcome.value != 0 && section_counted(step));
 }

@@ -59,7 +59,8 @@ void rig_rules_compact(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(HCOMPACT_10, heap->block_count > 0, rig_seen_all(&seen, judge, step));
     if (end) {
         CLAUSE(D73, step->span_asked > 0, step->span_had);
-        CLAUSE(D71, heap->block_count == 0, as_at_first(&seen, heap));
+        /* Where a decommit is refused, ranges stay apart (D80). */
+        CLAUSE(D71, heap->block_count == 0 && !rig_refused(step), as_at_first(&seen, heap));
         return;
     }
     CLAUSE(HCOMPACT_01, step->win32 && largest > 0, right);

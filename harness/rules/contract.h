@@ -11,7 +11,7 @@
 
 #define RIG_CONTRACT_ROW_MAX 1024u
 #define RIG_CONTRACT_ERROR_BYTES_MAX 256u /* of an error of a file whose name is short */
-#define RIG_RULING_COUNT 80u              /* D1 to D80 of core/SOURCES.md */
+#define RIG_RULING_COUNT 88u              /* D1 to D88 of core/SOURCES.md */
 
 enum rig_testable { RIG_TESTABLE_NO, RIG_TESTABLE_PARTLY, RIG_TESTABLE_YES, RIG_TESTABLE_COUNT };
 
@@ -51,6 +51,16 @@ const struct rig_contract *rig_contract(void);
 const struct rig_contract_row *rig_contract_find(const struct rig_contract *contract,
                                                  struct rig_piece id);
 
+/* A ruling of core/SOURCES.md as it was when this was built. */
+struct rig_ruling {
+    struct rig_piece sentence; /* the one outcome */
+    struct rig_piece settles;  /* clauses and conflicts that it decides */
+};
+
+/* The ruling with this ID ("D36"); false when there is none, or it says nothing. Units: none.
+ * Errors: as said. */
+bool rig_ruling_find(const char *id, struct rig_ruling *ruling);
+
 /* ---- What becomes of a clause --------------------------------------------------------------- */
 
 enum rig_disposition_kind {
@@ -77,7 +87,7 @@ const struct rig_disposition *rig_disposition_find(struct rig_piece id);
 typedef void (*rig_contract_lack)(void *context, const char *id, size_t id_len, const char *what);
 
 /* Compare a contract with rows of clauses.def: each clause testable in whole or in part, and each
- * ruling D1 to D80, has exactly one row; there is no row for anything else; reasons are given; the
+ * ruling D1 to D88, has exactly one row; there is no row for anything else; reasons are given; the
  * exempt among the clauses marked testable in whole are 5 % of those at most. `lack` is called for
  * each breach. Returns their number. Units: none. Errors: as said. */
 size_t rig_contract_complete(const struct rig_contract *contract,

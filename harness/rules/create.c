@@ -238,6 +238,7 @@ static void rules_sizes_ruled(struct rig_judge *judge, const struct creation *cr
     CLAUSE(D22, creation->region != NULL && !creation->based, region_is_exact(creation));
     CLAUSE(D22, step->win32 && !creation->made,
            step->outcome.error_after == win32_error_due(creation));
+    CLAUSE(D22, step->win32 && !creation->lawful, !creation->made);
 }
 
 /* ---- Success, failure, options -------------------------------------------------------------- */
@@ -303,7 +304,9 @@ static void rules_success_ruled(struct rig_judge *judge, const struct creation *
     CLAUSE(D33, step->create.plain_seen,
            step->create.plain_mark == PLAIN_MARK && step->create.plain_flags == plain &&
                step->create.plain_forced == (plain & ~PLAIN_NOT_FORCED));
-    CLAUSE(D53, creation->made && !creation->based && step->gone_count > 0, !step->create.reused);
+    CLAUSE(D53,
+           creation->made && !creation->based && step->gone_count > 0 && !rig_refused(step),
+           !step->create.reused);
 }
 
 /* ---- The caller's memory, routine, lock, parameters ----------------------------------------- */

@@ -133,6 +133,9 @@ static void rules_second(struct rig_judge *judge, const struct rig_step *step)
     const bool waits = real && held && !passes;
     const bool block_call = allocates(step);
     const bool blocked = step->outcome.blocked;
+    /* The first thread's own calls, so that this one can go on. */
+    CLAUSE(HUNLOCK_01, step->outcome.unlock_refused, false);
+    CLAUSE(HLOCK_01, step->outcome.lock_refused, false);
     CLAUSE(LASTERR_01, !blocked, step->outcome.other_error_kept);
     CLAUSE(D35, block_call || looks(step), served(step));
     CLAUSE(CREATE_08, real && block_call && !heap->win32, served(step));
@@ -158,6 +161,13 @@ void rig_rules_heaps(struct rig_judge *judge, const struct rig_step *step)
     switch (step->op) {
     case RIG_OP_ALLOC:
         rig_rules_limits(judge, step);
+        rig_rules_growth(judge, step);
+        break;
+    case RIG_OP_REALLOC:
+        rig_rules_growth(judge, step);
+        break;
+    case RIG_OP_FREE:
+        rig_rules_given_back(judge, step);
         break;
     case RIG_OP_CREATE:
         rig_rules_create(judge, step);

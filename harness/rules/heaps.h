@@ -12,6 +12,8 @@
 /* One function a group of operations. Units: none. Errors: none. */
 void rig_rules_create(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_limits(struct rig_judge *judge, const struct rig_step *step);
+void rig_rules_growth(struct rig_judge *judge, const struct rig_step *step);
+void rig_rules_given_back(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_walk(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_walk_step(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_information(struct rig_judge *judge, const struct rig_step *step);

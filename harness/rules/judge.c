@@ -3,6 +3,12 @@
  * Judging a step, and ending in a function named after a rule. */
 #include "judge.h"
 
+#include "damaged.h"
+
+#include "shortage.h"
+
+#include "misuse.h"
+
 #include "../run/check.h"
 
 #include <stdlib.h>
@@ -54,12 +60,25 @@ void rig_clause(struct rig_judge *judge, enum rig_clause clause, bool holds)
     }
 }
 
-void rig_judge_step(struct rig_judge *judge, const struct rig_step *step)
+static void judge_operation(struct rig_judge *judge, const struct rig_step *step)
 {
     rig_rules_blocks(judge, step);
     rig_rules_heaps(judge, step);
     rig_rules_look(judge, step);
     rig_rules_process(judge, step);
+    rig_rules_shortage(judge, step);
+    if (step->op == RIG_OP_MISUSE) {
+        rig_rules_misuse(judge, step);
+    }
+    rig_rules_damage(judge, step);
+}
+
+void rig_judge_step(struct rig_judge *judge, const struct rig_step *step)
+{
+    rig_rules_ended(judge, step);
+    if (step->outcome.ended == 0) {
+        judge_operation(judge, step);
+    }
     judge->step_idx++;
 }
 

@@ -20,11 +20,15 @@ static const struct rig_lie *find(const struct rig_lie *lies, size_t count, cons
 
 const struct rig_lie *rig_lie_find(const char *name)
 {
-    size_t count;
-    const struct rig_lie *lies = rig_lies_blocks(&count);
-    const struct rig_lie *lie = find(lies, count, name);
-    if (lie == NULL) {
-        lies = rig_lies_heaps(&count);
+    static const struct rig_lie *(*const parts[])(size_t * count) = {
+        rig_lies_blocks,
+        rig_lies_heaps,
+        rig_lies_misuse,
+    };
+    const struct rig_lie *lie = NULL;
+    for (size_t part = 0; lie == NULL && part < sizeof(parts) / sizeof(parts[0]); part++) {
+        size_t count;
+        const struct rig_lie *lies = parts[part](&count);
         lie = find(lies, count, name);
     }
     return lie;

@@ -32,6 +32,8 @@ static const struct {
     {"error", "another last error is told", &rig_lie_error},
     {"mapping", "another error code for a status", &rig_lie_mapping},
     {"report", "one report more is told", &rig_lie_report},
+    {"hushed", "one report fewer is told", &rig_lie_hushed},
+    {"swallow", "no exception leaves a call", &rig_lie_swallow},
     {"held", "the heap claims to hold nothing", &rig_lie_held},
     {"code", "exceptions carry another code", &rig_lie_code},
     {"parameters", "exceptions carry more parameters than there can be", &rig_lie_parameters},

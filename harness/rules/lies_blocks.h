@@ -34,6 +34,8 @@ extern const struct rig_subject rig_lie_user;
 extern const struct rig_subject rig_lie_error;
 extern const struct rig_subject rig_lie_mapping;
 extern const struct rig_subject rig_lie_report;
+extern const struct rig_subject rig_lie_hushed;
+extern const struct rig_subject rig_lie_swallow;
 extern const struct rig_subject rig_lie_held;
 extern const struct rig_subject rig_lie_code;
 extern const struct rig_subject rig_lie_parameters;

@@ -10,7 +10,7 @@
 const struct rig_lie *rig_lies_heaps(size_t *count)
 {
     static const struct rig_lie *(*const parts[])(size_t * count) = {
-        rig_lies_create, rig_lies_lock, rig_lies_walk, rig_lies_look, rig_lies_process,
+        rig_lies_create, rig_lies_lock, rig_lies_walk, rig_lies_look, rig_lies_process, rig_lies_plan,
     };
     static struct rig_lie lies[LIES_MAX];
     size_t total = 0;

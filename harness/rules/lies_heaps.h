@@ -28,5 +28,6 @@ const struct rig_lie *rig_lies_lock(size_t *count);
 const struct rig_lie *rig_lies_walk(size_t *count);
 const struct rig_lie *rig_lies_look(size_t *count);
 const struct rig_lie *rig_lies_process(size_t *count);
+const struct rig_lie *rig_lies_plan(size_t *count); /* lies_plan.c */
 
 #endif

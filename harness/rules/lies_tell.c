@@ -70,6 +70,21 @@ static uint64_t report_one_more(struct rig_report *last)
 
 const struct rig_subject rig_lie_report = {.reports = report_one_more};
 
+static uint64_t report_one_fewer(struct rig_report *last)
+{
+    return rig_honest->reports(last) - 1;
+}
+
+const struct rig_subject rig_lie_hushed = {.reports = report_one_fewer};
+
+static BOOLEAN swallow_guard(void (*body)(void *context), void *context, EXCEPTION_RECORD *record)
+{
+    (void)rig_honest->guard(body, context, record);
+    return TRUE;
+}
+
+const struct rig_subject rig_lie_swallow = {.guard = swallow_guard};
+
 static struct rig_holdings held_nothing(void)
 {
     return (struct rig_holdings){0, 0, 0};

@@ -283,6 +283,16 @@ TWIST(split)
     return SHOW;
 }
 
+TWIST(pages_stay)
+{
+    PLAIN;
+    if (shown->uncommitted) {
+        shown->flags = 0;
+        shown->uncommitted = false;
+    }
+    return SHOW;
+}
+
 /* ---- Regions -------------------------------------------------------------------------------- */
 
 TWIST(region_small)
@@ -414,6 +424,7 @@ static const struct rig_lie lies[] = {
     {"walk-front-large", "elements of the front end are larger than they can be",
      BOTH(front_large)},
     {"walk-split", "free elements are shown as two", BOTH(split)},
+    {"pages-stay", "uncommitted ranges are shown as free blocks", BOTH(pages_stay)},
     {"walk-region-less", "regions are empty", BOTH(region_less)},
     {"walk-region-more", "regions have twice their size", BOTH(region_more)},
     {"region-small", "regions are smaller than a page", BOTH(region_small)},

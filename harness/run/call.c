@@ -11,6 +11,7 @@ struct rig_exec *rig_exec_now;
 /* Bit 29 marks codes of applications: no heap sets it. */
 #define ERROR_MARK 0x20005A00u
 #define FILTER_BYTES 40u
+#define CONTINUED_MAX 8u /* a call continues so many exceptions; its own heap raises one */
 
 static uint64_t refusals(const struct rig_subject *subject)
 {
@@ -20,6 +21,11 @@ static uint64_t refusals(const struct rig_subject *subject)
 static uint64_t reports(const struct rig_subject *subject, struct rig_report *last)
 {
     return subject->reports == NULL ? 0 : subject->reports(last);
+}
+
+static NTSTATUS ended(const struct rig_subject *subject)
+{
+    return subject->ended == NULL ? 0 : subject->ended();
 }
 
 struct using
@@ -42,6 +48,9 @@ static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
     struct rig_exec *exec = context;
     const struct rig_subject *subject = exec->subject;
     const struct rig_step *step = &exec->step;
+    if (ended(subject) != 0) {
+        return EXCEPTION_EXECUTE_HANDLER; /* the end of the process: nobody is asked */
+    }
     exec->filter_runs++;
     exec->step.outcome.exception = *info->ExceptionRecord;
     if (step->context == RIG_CONTEXT_FILTER && step->heap != NULL && subject->HeapFree != NULL) {
@@ -50,8 +59,10 @@ static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
         exec->filter_used_heap = subject->guard(use, &using, &record) && using.served;
         step->heap->block_total++; /* and what it freed may have given pages back */
     }
-    return step->context == RIG_CONTEXT_CONTINUE ? EXCEPTION_CONTINUE_EXECUTION
-                                                 : EXCEPTION_EXECUTE_HANDLER;
+    /* A fault that comes again at the same instruction would come for ever. */
+    const bool again = exec->filter_runs > CONTINUED_MAX;
+    return step->context == RIG_CONTEXT_CONTINUE && !again ? EXCEPTION_CONTINUE_EXECUTION
+                                                           : EXCEPTION_EXECUTE_HANDLER;
 }
 
 static bool guarded(struct rig_exec *exec, void (*body)(void *exec))
@@ -84,12 +95,13 @@ static void call_here(struct rig_exec *exec)
 }
 
 /* Everything that this thread holds: a call may want any heap's lock, and sections are locks. */
-static void let_go(struct rig_exec *exec)
+static bool let_go(struct rig_exec *exec)
 {
+    bool refused = false;
     for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
         const struct rig_heap *heap = &exec->shadow.heaps[idx];
         for (unsigned depth = 0; depth < heap->lock_depth; depth++) {
-            RIG_CHECK(exec->subject->HeapUnlock(heap->handle));
+            refused = !exec->subject->HeapUnlock(heap->handle) || refused;
         }
     }
     for (unsigned idx = 0; idx < RIG_SECTION_COUNT; idx++) {
@@ -97,10 +109,13 @@ static void let_go(struct rig_exec *exec)
             exec->subject->LeaveCriticalSection(&exec->sections[idx].section);
         }
     }
+    exec->step.outcome.unlock_refused = refused;
+    return !refused;
 }
 
 static void take_again(struct rig_exec *exec)
 {
+    struct rig_outcome *outcome = &exec->step.outcome;
     for (unsigned idx = 0; idx < RIG_SECTION_COUNT; idx++) {
         for (unsigned depth = 0; depth < exec->sections[idx].depth; depth++) {
             exec->subject->EnterCriticalSection(&exec->sections[idx].section);
@@ -109,9 +124,20 @@ static void take_again(struct rig_exec *exec)
     for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
         const struct rig_heap *heap = &exec->shadow.heaps[idx];
         for (unsigned depth = 0; depth < heap->lock_depth; depth++) {
-            RIG_CHECK(exec->subject->HeapLock(heap->handle));
+            outcome->lock_refused = !exec->subject->HeapLock(heap->handle) || outcome->lock_refused;
         }
     }
+}
+
+/* The first thread holds the lock of a damaged heap: what it lets go it may not get back. */
+static bool holds_damaged(const struct rig_exec *exec)
+{
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        if (exec->damaged[idx] && exec->shadow.heaps[idx].lock_depth > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Ownership of locks belongs to the first thread, and so does everything that ends with it. A NULL
@@ -121,7 +147,7 @@ static bool second_may(const struct rig_exec *exec, const struct rig_step *step)
     return step->heap != NULL && step->context != RIG_CONTEXT_LOCKED &&
            exec->subject->tell_waits != NULL && exec->subject->HeapLock != NULL &&
            step->op != RIG_OP_LOCK && step->op != RIG_OP_UNLOCK && step->op != RIG_OP_CREATE &&
-           step->op != RIG_OP_DESTROY && !step->handle_null;
+           step->op != RIG_OP_DESTROY && !step->handle_null && !holds_damaged(exec);
 }
 
 void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *exec))
@@ -129,8 +155,10 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     const struct rig_subject *subject = exec->subject;
     struct rig_outcome *outcome = &step->outcome;
     struct rig_report unused;
+    rig_refusal_before(exec, step);
     const uint64_t refused = refusals(subject);
     const uint64_t reported = reports(subject, &unused);
+    const bool over = ended(subject) != 0; /* the end was asked for before */
     exec->filter_runs = 0;
     exec->filter_used_heap = false;
     exec->routine_runs = 0;
@@ -141,6 +169,11 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     exec->reentries = 0;
     exec->body = body;
     step->second = step->second && second_may(exec, step);
+    if (step->context == RIG_CONTEXT_FILTER && step->heap != NULL &&
+        exec->damaged[step->heap->idx]) {
+        step->context = RIG_CONTEXT_PLAIN; /* the filter might not get rid of its own block */
+    }
+    rig_damages_due(exec, step);
     if (exec->options.before != NULL) {
         exec->options.before(exec->options.context, step);
     }
@@ -149,13 +182,16 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
         const DWORD mine = ERROR_MARK | 0x80u;
         subject->SetLastError(mine);
         subject->tell_waits(rig_hand_waits);
-        outcome->blocked = rig_hand_run(exec, call_here, let_go, take_again);
+        const enum rig_hand_end end = rig_hand_run(exec, call_here, let_go, take_again);
+        outcome->blocked = end != RIG_HAND_RAN;
+        outcome->stuck = end == RIG_HAND_STUCK;
         outcome->other_error_kept = outcome->blocked || subject->GetLastError() == mine;
     } else {
         call_here(exec);
     }
     outcome->refusals = refusals(subject) - refused;
     outcome->reports = reports(subject, &outcome->report) - reported;
+    outcome->ended = over ? 0 : ended(subject);
     outcome->filter_runs = exec->filter_runs;
     outcome->filter_used_heap = exec->filter_used_heap;
     outcome->routine_runs = exec->routine_runs;
@@ -168,6 +204,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     if (outcome->raised) {
         outcome->value = 0;
     }
+    rig_refusal_after(exec, step);
     if (step->second) {
         step->heap->second_count++;
         exec->shadow.second_count++;
@@ -177,6 +214,10 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
 bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *context)
 {
     EXCEPTION_RECORD record;
+    struct rig_report unused;
+    const uint64_t reported = reports(exec->subject, &unused);
     exec->verdict.call_count++;
-    return exec->subject->guard(body, context, &record);
+    const bool returned = exec->subject->guard(body, context, &record);
+    exec->ended = exec->ended || ended(exec->subject) != 0; /* of what it met: the run is over */
+    return returned && reports(exec->subject, &unused) == reported;
 }

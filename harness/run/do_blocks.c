@@ -84,9 +84,26 @@ static void block_made(struct rig_exec *exec, struct rig_heap *heap, uint32_t na
     rig_pattern_fill((void *)address, size_bytes, named->block.stamp);
 }
 
+/* For misuse of what is gone. */
+static void freed_keep(struct rig_exec *exec, const struct rig_block *block)
+{
+    const struct rig_heap *heap = &exec->shadow.heaps[block->heap];
+    if (exec->program != NULL) {
+        exec->gone_blocks[block->name] = (struct rig_gone_block){
+            .address = block->address,
+            .made = heap->created,
+            .order = ++exec->freed_count,
+            .heap = block->heap,
+            .large = block->size_bytes > heap->threshold_bytes,
+        };
+    }
+}
+
 static void block_gone(struct rig_exec *exec, struct rig_block *block)
 {
+    rig_damages_moved(exec, block->address);
     exec->changes[block->heap]++;
+    freed_keep(exec, block);
     rig_shadow_remove(&exec->shadow, block);
     forget_name(exec, block);
 }
@@ -104,7 +121,7 @@ static void call_alloc(void *context)
     step->outcome.value = (uintptr_t)block;
 }
 
-static bool lock_aside(struct rig_exec *exec, struct rig_heap *heap, bool lock)
+bool rig_lock_aside(struct rig_exec *exec, struct rig_heap *heap, bool lock)
 {
     const struct rig_subject *subject = exec->subject;
     if (subject->HeapLock == NULL || subject->HeapUnlock == NULL) {
@@ -138,11 +155,11 @@ static bool readable(const struct rig_step *step, uintptr_t address)
 /* The call, between lock and unlock where the context says so. */
 static void call_in_context(struct rig_exec *exec, struct rig_step *step, void (*body)(void *))
 {
-    const bool locked = step->context == RIG_CONTEXT_LOCKED && lock_aside(exec, step->heap, true);
+    const bool locked = step->context == RIG_CONTEXT_LOCKED && rig_lock_aside(exec, step->heap, true);
     step->expect = rig_shadow_expect(step->heap, step->size_bytes);
     rig_call(exec, step, body);
     if (locked) {
-        (void)lock_aside(exec, step->heap, false);
+        (void)rig_lock_aside(exec, step->heap, false);
     }
     step->heap->refused_last = step->outcome.refusals > 0;
     step->heap->refused_ever = step->heap->refused_ever || step->heap->refused_last;
@@ -190,8 +207,10 @@ bool rig_do_ALLOC(struct rig_exec *exec, struct rig_step *step)
     const uintptr_t address = step->outcome.value;
     if (address != 0) {
         see_new(exec, step, address);
+        rig_see_growth(exec, step);
     } else {
         rig_see_failure(exec, step);
+        rig_see_spare(exec, step);
     }
     if (!rig_judge(exec, step)) {
         return false;
@@ -226,7 +245,10 @@ bool rig_do_MULTI_ALLOC(struct rig_exec *exec, struct rig_step *step)
         step->many_before[idx] = (PVOID)(uintptr_t)RIG_POISON;
         step->many_after[idx] = (PVOID)(uintptr_t)RIG_POISON;
     }
+    step->held_before = holdings(exec, step);
     call_in_context(exec, step, call_multi_alloc);
+    step->held_after = holdings(exec, step);
+    rig_see_growth(exec, step);
     /* With an exception no count comes back: the blocks made stand in the array. */
     unsigned made = 0;
     step->sight.spoilt_at = RIG_NO_OFFSET;
@@ -338,6 +360,7 @@ bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
     const uintptr_t address = step->outcome.value;
     if (address != 0) {
         see_again(exec, step, address);
+        rig_see_growth(exec, step);
     } else {
         see_untouched(exec, step);
         rig_see_failure(exec, step);
@@ -348,6 +371,7 @@ bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
     remember(step);
     if (address != 0) {
         struct rig_block *block = step->block;
+        rig_damages_moved(exec, block->address);
         rig_shadow_remove(&exec->shadow, block);
         user_flags_follow(block, step, address != block->address);
         block->address = address;
@@ -379,7 +403,15 @@ bool rig_do_FREE(struct rig_exec *exec, struct rig_step *step)
     step->sight.kept_bytes = old->size_bytes;
     step->sight.spoilt_at =
         rig_pattern_differs((void *)old->address, old->size_bytes, old->size_bytes, old->stamp);
+    const bool watched = rig_free_watched(exec, step);
+    if (watched) {
+        step->held_before = holdings(exec, step);
+    }
     rig_call(exec, step, call_free);
+    if (watched && step->outcome.value != 0) {
+        step->held_after = holdings(exec, step);
+        rig_see_freed(exec, step);
+    }
     if (!rig_judge(exec, step)) {
         return false;
     }
@@ -403,21 +435,34 @@ static void call_multi_free(void *context)
                                                              step->many_count, step->many_after);
 }
 
-/* Live blocks of one heap from the first name on; a NULL in front by the argument's high bit. */
+/* The next live block of the step's heap under a name from `*hop` on, or NULL. */
+static struct rig_block *next_of_heap(struct rig_exec *exec, const struct rig_step *step,
+                                      unsigned *hop)
+{
+    while (*hop < RIG_SLOT_COUNT) {
+        struct rig_named *named = &exec->slots[(step->name + (*hop)++) % RIG_SLOT_COUNT];
+        if (named->live && named->block.heap == step->heap->idx) {
+            return &named->block;
+        }
+    }
+    return NULL;
+}
+
+/* Live blocks of one heap from the first name on. A NULL in front by the argument's high bit, and
+ * wherever the value has a bit among the first 16 entries. */
 bool rig_do_MULTI_FREE(struct rig_exec *exec, struct rig_step *step)
 {
     struct rig_block *blocks[RIG_MANY_MAX] = {NULL};
     const unsigned wanted = step->record->arg % (RIG_MANY_MAX + 1);
+    const unsigned nulls = step->record->value | ((step->record->arg & 0x80u) != 0 ? 1u : 0u);
     unsigned count = 0;
-    if ((step->record->arg & 0x80u) != 0 && wanted > 0) {
-        count = 1;
-        step->many_nulls = 1;
-    }
-    for (unsigned hop = 0; count < wanted && hop < RIG_SLOT_COUNT; hop++) {
-        struct rig_named *named = &exec->slots[(step->name + hop) % RIG_SLOT_COUNT];
-        if (named->live && named->block.heap == step->heap->idx) {
-            blocks[count++] = &named->block;
+    for (unsigned hop = 0; count < wanted; count++) {
+        const bool null = count < 16u && (nulls >> count & 1u) != 0;
+        blocks[count] = null ? NULL : next_of_heap(exec, step, &hop);
+        if (!null && blocks[count] == NULL) {
+            break;
         }
+        step->many_nulls += null;
     }
     step->many_count = count;
     for (unsigned idx = 0; idx < count; idx++) {

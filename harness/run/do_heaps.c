@@ -82,6 +82,10 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
     char *from = *address;
     exec->routine_runs++;
     exec->routines[idx].grants -= exec->routines[idx].grants > 0;
+    if (exec->subject->routine_refused != NULL && exec->subject->routine_refused()) {
+        exec->starved = true;
+        return (NTSTATUS)STATUS_NO_MEMORY;
+    }
     switch (mode) {
     case RIG_ROUTINE_REFUSE_ONCE:
         exec->routines[idx].mode = RIG_ROUTINE_GRANT;
@@ -254,6 +258,9 @@ static void heap_sizes(struct rig_heap *heap, const struct rig_step *step)
             heap->allocation_max_bytes = most;
         }
         heap->segment_bytes = step->create.parameters.SegmentReserve;
+        heap->segment_commit_bytes = step->create.parameters.SegmentCommit;
+        heap->decommit_block_bytes = step->create.parameters.DeCommitFreeBlockThreshold;
+        heap->decommit_total_bytes = step->create.parameters.DeCommitTotalFreeThreshold;
     }
 }
 
@@ -359,6 +366,7 @@ static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
     while (block != NULL) {
         struct rig_block *next = rig_shadow_next(block);
         if (block->heap == heap->idx) {
+            exec->gone_block = block->address;
             rig_shadow_remove(&exec->shadow, block);
             exec->slots[block->name].live = false;
             exec->hole_bytes[block->name] = block->size_bytes;
@@ -377,12 +385,15 @@ static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
         rig_memory_close(exec->bases + (size_t)heap->idx * RIG_BASE_BYTES, RIG_BASE_BYTES);
     }
     const uint8_t idx = heap->idx;
+    exec->unwound[idx] = false;
     *heap = (struct rig_heap){.idx = idx, .section = RIG_NO_SECTION};
+    rig_damages_forget(exec, idx);
 }
 
 bool rig_do_DESTROY(struct rig_exec *exec, struct rig_step *step)
 {
     step->held_known = exec->subject->holdings != NULL;
+    rig_damages_mend(exec, step->heap->idx);
     if (exec->subject->HeapSummary != NULL) {
         (void)rig_call_aside(exec, rig_see_sums, exec);
     }

@@ -46,6 +46,7 @@ bool rig_do_PROCESS_HEAPS(struct rig_exec *exec, struct rig_step *step)
         step->list[idx] = (HANDLE)(uintptr_t)RIG_POISON;
     }
     rig_call(exec, step, call_list);
+    (void)rig_process_heap(exec); /* it may have been refused before, and made by the call */
     return rig_judge(exec, step);
 }
 
@@ -75,6 +76,7 @@ bool rig_do_ENUM_HEAPS(struct rig_exec *exec, struct rig_step *step)
     step->list_status = 0xC0000000u | step->record->value;
     step->list_parameter_kept = true;
     rig_call(exec, step, call_enum);
+    (void)rig_process_heap(exec);
     return rig_judge(exec, step);
 }
 
@@ -258,8 +260,11 @@ static void call_section_try(void *context)
 
 static bool section_do(struct rig_exec *exec, struct rig_step *step, void (*body)(void *))
 {
+    const CRITICAL_SECTION *section = &exec->sections[step->object_idx].section;
     step->section_depth = exec->sections[step->object_idx].depth;
+    step->section_before = section->RecursionCount;
     rig_call(exec, step, body);
+    step->section_after = section->RecursionCount;
     return rig_judge(exec, step);
 }
 
@@ -270,7 +275,8 @@ bool rig_do_SECTION_INIT(struct rig_exec *exec, struct rig_step *step)
     if (!section_do(exec, step, call_section_init)) {
         return false;
     }
-    section->live = !step->outcome.raised;
+    /* Where the rig's filter continued, the call came back without having made it. */
+    section->live = !step->outcome.raised && step->outcome.filter_runs == 0;
     section->depth = 0;
     return true;
 }

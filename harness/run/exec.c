@@ -4,6 +4,8 @@
  */
 #include "exec_internal.h"
 
+#include "../rules/damaged.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +67,7 @@ void rig_exec_destroy(struct rig_exec *exec)
 {
     rig_memory_release(exec->bases, (size_t)RIG_HEAP_COUNT * RIG_BASE_BYTES);
     free(exec->walk.elements);
+    free(exec->scratch);
     free(exec);
 }
 
@@ -102,14 +105,38 @@ static unsigned state_of(const struct rig_heap *heap)
            (heap->refused_last ? 4u : 0u);
 }
 
+/* Some heap that the step can touch is damaged: its own, or any where it names none. */
+static bool touches_damage(const struct rig_exec *exec, const struct rig_step *step)
+{
+    if (step->op == RIG_OP_MISUSE && step->heap != NULL && exec->unwound[step->heap->idx]) {
+        return false; /* it is all about that */
+    }
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        if (exec->damaged[idx] &&
+            (step->heap == NULL || step->handle_null || step->heap->idx == idx)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void rig_exec_damaged(struct rig_exec *exec, unsigned idx)
+{
+    exec->damaged[idx] = true;
+}
+
 bool rig_judge(struct rig_exec *exec, struct rig_step *step)
 {
     struct rig_judge *judge = &exec->judge;
     judge->broken_count = 0;
-    if (exec->options.judge) {
+    if (exec->options.judge && (!exec->ended || step->outcome.ended != 0)) {
         judge->state = state_of(step->heap);
         rig_judge_step(judge, step);
+        if (step->outcome.ended == 0 && touches_damage(exec, step)) {
+            rig_rules_damaged(judge, step);
+        }
     }
+    exec->ended = exec->ended || step->outcome.ended != 0;
     if (exec->options.watch != NULL) {
         exec->options.watch(exec->options.context, step, judge);
     }
@@ -121,7 +148,7 @@ bool rig_judge(struct rig_exec *exec, struct rig_step *step)
     exec->verdict.rule = rig_clause_info(judge->broken[0])->rule;
     exec->verdict.step_idx = step->idx;
     exec->verdict.op = step->op;
-    if (exec->options.abort_on_finding) {
+    if (exec->options.abort_on_finding || step->outcome.stuck) {
         rig_rule_abort(exec->verdict.rule);
     }
     return false;
@@ -172,7 +199,14 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     memset(exec->sections, 0, sizeof(exec->sections));
     memset(exec->handlers, 0, sizeof(exec->handlers));
     memset(exec->changes, 0, sizeof(exec->changes));
+    memset(exec->damaged, 0, sizeof(exec->damaged));
+    memset(&exec->damages, 0, sizeof(exec->damages));
     memset(exec->freed, 0, sizeof(exec->freed));
+    memset(exec->gone_blocks, 0, sizeof(exec->gone_blocks));
+    exec->freed_count = 0;
+    exec->gone_block = 0;
+    exec->ended = false;
+    memset(exec->unwound, 0, sizeof(exec->unwound));
     exec->gone_count = 0;
     memset(&exec->verdict, 0, sizeof(exec->verdict));
     memset(&exec->step, 0, sizeof(exec->step));
@@ -181,6 +215,7 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     exec->has_parameters = false;
     exec->last_bytes = 0;
     exec->subject->reset(seed);
+    rig_plans_begin(exec);
 }
 
 /* Locks that are still held, and critical sections: those lie in the rig's memory, so the subject's
@@ -210,16 +245,19 @@ static void locks_end(void *context)
 struct rig_verdict rig_exec_end(struct rig_exec *exec)
 {
     exec->step.idx++;
-    if (!exec->verdict.found) {
+    if (!exec->verdict.found && !exec->ended) {
         if (exec->subject->budget != NULL) {
             exec->subject->budget(SIZE_MAX);
         }
-        (void)rig_finish(exec);
+        (void)(rig_plans_end(exec) && rig_finish(exec));
     }
-    const struct rig_verdict verdict = exec->verdict;
     (void)rig_call_aside(exec, locks_end, exec);
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        rig_damages_mend(exec, idx);
+    }
     exec->subject->reset(0);
-    return verdict;
+    (void)(exec->verdict.found || exec->ended || rig_plans_given_back(exec));
+    return exec->verdict;
 }
 
 /* ---- Programs ---- */
@@ -244,24 +282,18 @@ static void step_begin(struct rig_exec *exec, const struct rig_record *record, u
     step->record = record;
     step->sight.spoilt_at = RIG_NO_OFFSET;
     step->sight.dirty_at = RIG_NO_OFFSET;
+    step->again = exec->planning.again;
+    step->again_known = exec->planning.again_known;
 }
 
 /* Records of faults act in programs that ask for faults of their kind. */
 static bool allowed(const struct rig_program *program, unsigned op)
 {
-    switch (op) {
-    case RIG_OP_MISUSE:
-        return (program->flags & RIG_PROGRAM_MISUSE) != 0;
-    case RIG_OP_PLAN:
-        return (program->flags & RIG_PROGRAM_PLAN) != 0;
-    case RIG_OP_DAMAGE:
-        return (program->flags & RIG_PROGRAM_DAMAGE) != 0;
-    default:
-        return true;
-    }
+    const uint8_t fault = rig_op_fault(op);
+    return fault == 0 || (program->flags & fault) != 0;
 }
 
-static bool run_record(struct rig_exec *exec, const struct rig_record *record, uint32_t idx)
+bool rig_run_record(struct rig_exec *exec, const struct rig_record *record, uint32_t idx)
 {
     struct rig_step *step = &exec->step;
     step_begin(exec, record, idx);
@@ -290,8 +322,11 @@ struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program 
     const unsigned every = exec->options.check_every;
     rig_exec_begin(exec, program->seed);
     exec->program = program;
+    rig_plans_of_program(exec);
     for (uint32_t idx = 0; idx < program->count; idx++) {
-        if (!run_record(exec, &program->records[idx], idx)) {
+        const struct rig_record *record = &program->records[idx];
+        rig_plans_record(exec);
+        if (!rig_run_record(exec, record, idx) || exec->ended || !rig_plans_settle(exec, idx)) {
             break;
         }
         if (every != 0 && idx % every == every - 1 && !rig_check_all(exec, RIG_PHASE_CHECK)) {

@@ -6,9 +6,12 @@
 #define RIG_RUN_EXEC_INTERNAL_H
 
 #include "check.h"
+#include "damages.h"
 #include "exec.h"
 
 #include "../model/pattern.h"
+
+#include "faults/plan.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +39,15 @@ struct rig_named {
     struct rig_block block; /* first: the model hands back pointers to it */
     bool live;
     UT_hash_handle by_name; /* streams only */
+};
+
+/* A block that is gone, by the name that it had. */
+struct rig_gone_block {
+    uintptr_t address; /* 0: none */
+    uint64_t made;     /* ordinal of its heap */
+    uint64_t order;    /* of its freeing, counted from 1 */
+    uint8_t heap;
+    bool large; /* it had a reservation of its own */
 };
 
 /* How a heap's CommitRoutine behaves. Modes past RIG_ROUTINE_REFUSE_ONCE only for subjects held to
@@ -74,6 +86,26 @@ struct rig_section {
     CRITICAL_SECTION section;
 };
 
+#define RIG_STARTS_MAX 4096u
+
+/* Plans of this run, and what they led to. */
+struct rig_planning {
+    struct fault_plan over; /* laid over each run; kind NONE: none */
+    uint32_t look;          /* the call around which to look, or RIG_LOOK_ALWAYS */
+    struct fault_plan own_plan; /* set by the program last */
+    unsigned own;           /* so many calls more to look at, for a plan of the program's */
+    unsigned crowds;        /* of this run */
+    uint32_t calls;         /* made by rig_call in this run */
+    bool again;             /* the record is made once more */
+    bool again_known;       /* and without faults it was served */
+    uint32_t refused_idx;   /* 1 + the first such record of a plan for good; 0: none */
+    RTL_HEAP_PARAMETERS parameters; /* as they were before the record */
+    bool has_parameters;
+    size_t last_bytes;
+    uint32_t starts[RIG_STARTS_MAX];   /* page calls before each call, in that run */
+    bool served[RIG_RECORD_COUNT_MAX]; /* how records ended in the last run without faults */
+};
+
 struct rig_exec {
     struct rig_options options;
     const struct rig_subject *subject;
@@ -87,6 +119,12 @@ struct rig_exec {
     struct rig_named *stream;          /* by name */
     size_t hole_bytes[RIG_SLOT_COUNT]; /* size of the block last freed under the name */
     size_t last_bytes;
+    struct rig_gone_block gone_blocks[RIG_SLOT_COUNT]; /* freed last under the name */
+    uint64_t freed_count;                         /* blocks freed in all */
+    uintptr_t gone_block;                         /* a block of the heap destroyed last, or 0 */
+    bool unwound[RIG_HEAP_COUNT]; /* a call on it was interrupted: it is out of use */
+    bool ended; /* the subject asked for the end of the process: the program ends there */
+    char *scratch; /* MISUSE: memory of another allocator, made when first needed */
 
     RTL_HEAP_PARAMETERS parameters; /* gathered by PARAMETER */
     bool has_parameters;
@@ -96,6 +134,9 @@ struct rig_exec {
         size_t committed_bytes;
     } routines[RIG_HEAP_COUNT];
     uint64_t changes[RIG_HEAP_COUNT]; /* calls that may have changed the heap */
+    bool damaged[RIG_HEAP_COUNT];     /* on purpose, since the heap was made */
+    struct rig_damages damages;
+    struct rig_planning planning;
     struct rig_cursor cursors[RIG_CURSOR_COUNT];
     struct rig_section sections[RIG_SECTION_COUNT];
     PVOID handlers[RIG_HANDLER_COUNT];
@@ -131,14 +172,38 @@ const char *rig_step_call(enum rig_op op, bool win32);
 
 /* call.c: one guarded call of `body`, which writes step->outcome.value. */
 void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *exec));
-/* A call that is no operation of its own: a query beside one. FALSE when it raised. */
+/* A call that is no operation of its own: a query beside one. FALSE when it raised, or made a report:
+ * then it has no answer. */
 bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *context);
+
+/* see_refusal.c: plans of a run. Begin: after the reset; settle: what a record left of its plan, false
+ * when a finding comes of it; end: nothing is refused from now on, and what was is made again. Around
+ * a call: how things are before, and what a refusal made of them. */
+void rig_plans_begin(struct rig_exec *exec);
+void rig_plans_of_program(struct rig_exec *exec); /* that of its header */
+void rig_plans_record(struct rig_exec *exec);
+bool rig_plans_settle(struct rig_exec *exec, uint32_t idx);
+bool rig_plans_end(struct rig_exec *exec);
+void rig_refusal_before(struct rig_exec *exec, struct rig_step *step);
+void rig_refusal_after(struct rig_exec *exec, struct rig_step *step);
+/* do_plan.c: why a program may not follow the plan, or NULL; see_refusal.c: it follows. */
+const char *rig_plan_skipped(const struct fault_plan *plan);
+void rig_plan_set(struct rig_exec *exec, const struct fault_plan *plan);
+/* do_plan.c: body of a guarded call, what the subject holds. */
+void rig_see_held(void *exec);
+/* After the last reset: everything was given back. False: finding. */
+bool rig_plans_given_back(struct rig_exec *exec);
+/* exec.c: make one record. False: finding. */
+bool rig_run_record(struct rig_exec *exec, const struct rig_record *record, uint32_t idx);
 
 /* hand.c: the second thread. Runs body(exec) there and waits until it is done. When it waits for a
  * lock meanwhile, let_go(exec) is called once in this thread and take_again(exec) when the body is
- * done. Returns whether it waited. */
-bool rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
-                  void (*let_go)(struct rig_exec *exec), void (*take_again)(struct rig_exec *exec));
+ * done. After a let_go that says it could not, the body may never be done: then it is waited for a
+ * few seconds only, and there is no second thread any more. */
+enum rig_hand_end { RIG_HAND_RAN, RIG_HAND_WAITED, RIG_HAND_STUCK };
+enum rig_hand_end rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
+                               bool (*let_go)(struct rig_exec *exec),
+                               void (*take_again)(struct rig_exec *exec));
 
 /* Called in a thread that is about to wait for a lock. */
 void rig_hand_waits(void);
@@ -154,12 +219,32 @@ void rig_see_sums(void *exec);
 bool rig_see_base(struct rig_exec *exec, const struct rig_heap *heap);
 void rig_see_gone(struct rig_exec *exec, HANDLE handle);
 
+/* A sanitizer that guards memory would stop an application at one of these bytes. */
+bool rig_poisoned(const char *base, size_t bytes);
+
 /* Judge the step, tell the watcher. False when a clause does not hold; does not return then when
  * findings abort. */
 bool rig_judge(struct rig_exec *exec, struct rig_step *step);
 
 /* The process heap's handle is known, or could not be had. */
 bool rig_process_heap(struct rig_exec *exec);
+
+/* do_blocks.c: take or give up a heap's lock around a call; false where the subject says no. */
+bool rig_lock_aside(struct rig_exec *exec, struct rig_heap *heap, bool lock);
+
+/* do_misuse_pointer.c: MISUSE: find what the row needs; make what is passed. False: it is not there,
+ * or the subject lacks a service. */
+bool rig_misuse_find(struct rig_exec *exec, struct rig_step *step);
+bool rig_misuse_pointer(struct rig_exec *exec, struct rig_step *step);
+
+/* The reason that D12 or D14 has for what stands at the address. After the call: a walk tidies up. */
+void rig_misuse_reason(struct rig_exec *exec, struct rig_step *step);
+
+/* do_misuse_call.c: choose the call and its other arguments; false where the subject has none. Its
+ * body. Afterwards, whether the caller's structures are as they were. */
+bool rig_misuse_prepare(struct rig_exec *exec, struct rig_step *step);
+void rig_misuse_body(void *exec);
+bool rig_misuse_untouched(const struct rig_step *step);
 
 /* blocks.c */
 size_t rig_query_size(struct rig_exec *exec, const struct rig_step *step, HANDLE heap,
@@ -170,6 +255,13 @@ size_t rig_query_size(struct rig_exec *exec, const struct rig_step *step, HANDLE
 void rig_see_lock(struct rig_exec *exec, struct rig_step *step);
 void rig_see_failure(struct rig_exec *exec, struct rig_step *step);
 void rig_see_user(struct rig_exec *exec, struct rig_step *step);
+
+/* see_memory.c: the region that an allocation had made; whether a block's memory is watched when it
+ * is freed, and then what became of it; after a refusal, the largest free block. */
+void rig_see_growth(struct rig_exec *exec, struct rig_step *step);
+bool rig_free_watched(const struct rig_exec *exec, const struct rig_step *step);
+void rig_see_freed(struct rig_exec *exec, struct rig_step *step);
+void rig_see_spare(struct rig_exec *exec, struct rig_step *step);
 
 /* memory_*.c: RIG_HEAP_COUNT * RIG_BASE_BYTES of address space, aligned to 64 KiB; access to part
  * of it; forgetting its contents. */

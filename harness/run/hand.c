@@ -6,6 +6,9 @@
 #include "exec_internal.h"
 
 #include <pthread.h>
+#include <time.h>
+
+#define STUCK_S 2 /* a call that waits for a lock that the heap would not let go of */
 
 enum state { IDLE, WORKS, WAITS, DONE };
 
@@ -52,12 +55,17 @@ void rig_hand_waits(void)
     }
 }
 
-/* The hand's state once it is not at work any more. */
-static enum state settle(bool waited)
+/* The hand's state once it is not at work any more; with a limit, when so many seconds are over. */
+static enum state settle(bool waited, int limit_s)
 {
+    struct timespec until;
+    int status = 0;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += limit_s;
     (void)pthread_mutex_lock(&hand.mutex);
-    while (hand.state == WORKS || (waited && hand.state == WAITS)) {
-        (void)pthread_cond_wait(&hand.changed, &hand.mutex);
+    while (status == 0 && (hand.state == WORKS || (waited && hand.state == WAITS))) {
+        status = limit_s == 0 ? pthread_cond_wait(&hand.changed, &hand.mutex)
+                              : pthread_cond_timedwait(&hand.changed, &hand.mutex, &until);
     }
     const enum state state = hand.state;
     (void)pthread_mutex_unlock(&hand.mutex);
@@ -72,8 +80,9 @@ static void make(void)
     hand.made = true;
 }
 
-bool rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
-                  void (*let_go)(struct rig_exec *exec), void (*take_again)(struct rig_exec *exec))
+enum rig_hand_end rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
+                               bool (*let_go)(struct rig_exec *exec),
+                               void (*take_again)(struct rig_exec *exec))
 {
     if (!hand.made) {
         make();
@@ -83,11 +92,13 @@ bool rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_exec *exec),
     hand.body = body;
     state_set(WORKS);
     (void)pthread_mutex_unlock(&hand.mutex);
-    const bool waited = settle(false) == WAITS;
-    if (waited) {
-        let_go(exec);
-        RIG_CHECK(settle(true) == DONE);
-        take_again(exec);
+    if (settle(false, 0) != WAITS) {
+        return RIG_HAND_RAN;
     }
-    return waited;
+    const int limit_s = let_go(exec) ? 0 : STUCK_S;
+    if (settle(true, limit_s) != DONE) {
+        return RIG_HAND_STUCK;
+    }
+    take_again(exec);
+    return RIG_HAND_WAITED;
 }

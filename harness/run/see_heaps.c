@@ -14,12 +14,12 @@
 #endif
 #ifdef RIG_ASAN
 #include <sanitizer/asan_interface.h>
-static bool poisoned(char *base, size_t bytes)
+bool rig_poisoned(const char *base, size_t bytes)
 {
-    return __asan_region_is_poisoned(base, bytes) != NULL;
+    return __asan_region_is_poisoned((void *)(uintptr_t)base, bytes) != NULL;
 }
 #else
-static bool poisoned(const char *base, size_t bytes)
+bool rig_poisoned(const char *base, size_t bytes)
 {
     (void)base;
     (void)bytes;
@@ -122,5 +122,5 @@ bool rig_see_base(struct rig_exec *exec, const struct rig_heap *heap)
 {
     struct touching touching = {exec->bases + (size_t)heap->idx * RIG_BASE_BYTES,
                                 heap->has_routine ? RIG_PAGE_BYTES : RIG_BASE_BYTES};
-    return rig_call_aside(exec, touch, &touching) && !poisoned(touching.base, touching.bytes);
+    return rig_call_aside(exec, touch, &touching) && !rig_poisoned(touching.base, touching.bytes);
 }

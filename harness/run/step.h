@@ -15,10 +15,13 @@
 #define RIG_LIST_MAX 10u       /* room of a listing: more than there can be heaps */
 #define RIG_POISON 0x5A5A5A5Au /* what out parameters hold before a call */
 #define RIG_NO_OFFSET SIZE_MAX
+#define RIG_PROMISED_MAX 24u /* kinds of damage of one heap */
+#define RIG_INTERRUPT_CODE 0xE052494Eu /* what leaves a call in its middle */
 #define RIG_FILTER_BYTES 40u /* what the rig's filter allocates */
 
 struct fault_misuse_info; /* faults/catalog.h */
 struct fault_damage_info;
+struct fault_call_info;
 
 /* Where an operation came from, besides the program. */
 enum rig_phase {
@@ -48,7 +51,38 @@ struct rig_outcome {
     unsigned routine_runs;    /* a CommitRoutine was asked so often */
     unsigned handler_runs;    /* vectored handlers were asked so often */
     bool blocked;             /* made by the second thread, it waited until the first let go */
+    bool unlock_refused; /* meanwhile the first one let go of a lock, and the heap said no */
+    bool lock_refused;   /* or took it again, and the heap said no */
+    bool stuck;          /* and the call did not end: the run ends here */
     bool other_error_kept; /* made by the second thread: the first one's last error is as it was */
+};
+
+/* What walks and summaries of all heaps show together. */
+struct rig_shown {
+    unsigned heap_count;
+    uint64_t digest; /* of live blocks */
+    size_t committed_bytes;
+    size_t reserved_bytes;
+};
+
+/* What a refused page call left behind, in a run with plans. */
+struct rig_refusal {
+    bool known;   /* the rest is filled: the call was refused something, and looked at before */
+    bool failed;  /* and it failed */
+    bool sounded; /* heaps could be walked before and after */
+    struct rig_shown before;
+    struct rig_shown after;
+    bool held_known;
+    struct rig_holdings held; /* afterwards, by the subject */
+    struct rig_holdings granted; /* and by the system */
+    bool locks_known;
+    size_t locks_before;
+    size_t locks_after;
+    uint64_t kept_count; /* refusals in this call of what was to be given back */
+    uint64_t over_count; /* refusals by the plan laid over the run */
+    uint64_t lie_count;  /* and calls in it that did not do what they said */
+    const char *site;    /* of the last refusal, or NULL */
+    const char *call;    /* "commit" */
 };
 
 /* What the rig saw of a block around the call. */
@@ -77,6 +111,21 @@ struct rig_room {
     size_t run_bytes;    /* the most in one piece: an uncommitted range and its free neighbours */
     size_t behind_bytes; /* right behind the block that was to be resized */
     size_t total_bytes;
+};
+
+/* The further region that an allocation had made, by a walk right after. */
+struct rig_growth {
+    bool known;
+    size_t further; /* its number among the further regions, from 1 on */
+    size_t bytes;
+    size_t committed_bytes;
+};
+
+/* What became of a freed block's memory, by a walk right after. */
+struct rig_freed {
+    bool known;
+    size_t bytes;       /* the largest free block that shares a byte with it, whole; 0: none */
+    size_t total_bytes; /* all free blocks of the back end */
 };
 
 /* One element of a walk, in one form for both spellings. */
@@ -159,13 +208,23 @@ struct rig_step {
     } create;
 
     /* CREATE, DESTROY, SET: from here on steps begin with zeros. */
+    /* CREATE, DESTROY, SET: from here on steps begin with zeros. */
     struct rig_holdings held_before;
     struct rig_holdings held_after;
     bool held_known; /* the subject tells what it holds */
+    struct rig_refusal refusal;
+    bool again;       /* made once more, after a plan had it refused */
+    bool again_known; /* and without any plan it was served */
+    struct rig_growth growth; /* ALLOC, REALLOC */
+    struct rig_freed freed;   /* FREE */
+    bool spare_known;         /* ALLOC, refused: a walk right after showed */
+    size_t spare_bytes;       /* the largest free block of the back end, whole */
+    size_t range_bytes;       /* the smallest uncommitted range; 0: none */
     bool summed;    /* summary holds what HeapSummary said: of the new heap, or before destroying */
     bool base_kept; /* DESTROY: the caller's memory is still there */
 
-    /* LOCK, UNLOCK: how often the critical section that is the heap's lock is owned. */
+    /* LOCK, UNLOCK: how often the critical section that is the heap's lock is owned; SECTION_*: how
+     * often the section is. */
     bool section_seen;
     LONG section_before;
     LONG section_after;
@@ -178,7 +237,7 @@ struct rig_step {
     ULONG many_count;
     PVOID many_before[RIG_MANY_MAX];
     PVOID many_after[RIG_MANY_MAX];
-    ULONG many_nulls; /* MULTI_FREE: leading entries that were NULL */
+    ULONG many_nulls; /* MULTI_FREE: entries that were NULL */
 
     /* User value and flags: out parameters, poisoned before the call. */
     PVOID user_value;
@@ -229,9 +288,31 @@ struct rig_step {
      * was damaged. Why a fault was left out: the subject lacks a service. */
     const struct fault_misuse_info *misuse;
     const struct fault_damage_info *damage;
-    PVOID passed;            /* block or handle */
+    PVOID passed;            /* block, handle, or where a structure should be */
+    struct {
+        const struct fault_call_info *call;
+        HANDLE handle;      /* as passed */
+        PVOID block;        /* as passed, or the bad one of many */
+        PVOID place;        /* the caller's structure or array, as passed */
+        size_t size_bytes;  /* as passed */
+        unsigned nulls;     /* entries before the bad one of many */
+        const char *reason; /* that the report must have, NULL: none may be made */
+        bool open;          /* a large block may reach to there: any of three reasons will do */
+        bool of_freed;      /* a block freed before is passed */
+        bool unharmed;      /* afterwards the heap validates, and the caller's structures are as before */
+    } bad;
     struct rig_field damaged; /* name NULL where no metadata was */
     const char *skipped;     /* "subject has no page source", or NULL */
+    uintptr_t damaged_at;    /* DAMAGE: the first byte written */
+    size_t damaged_bytes;    /* DAMAGE: bytes that are others now */
+    bool damage_looked;      /* DAMAGE: the heap was validated right after; valid says the answer */
+
+    /* A call on a heap that is damaged on purpose: it must notice at the latest, by naming that block
+     * where it is not 0; the reasons that its reports may give. */
+    bool damage_due;
+    uintptr_t damage_due_block;
+    unsigned promised_count;
+    const char *promised[RIG_PROMISED_MAX];
 
     /* Critical sections and handlers. */
     unsigned object_idx;

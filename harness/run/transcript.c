@@ -3,6 +3,7 @@
  * Steps as lines. Nothing that differs between processes gets into one: no address, no handle. */
 #include "transcript.h"
 
+#include "faults/catalog.h"
 #include "program/text_words.h"
 
 #include <string.h>
@@ -143,6 +144,9 @@ static void put_head(struct line *line)
     static const char *const contexts[] = {"", " filter", " continue", " locked"};
     const struct rig_step *step = line->step;
     rig_text_put(&line->sink, "%u %s%s", step->idx, step->call, phases[step->phase]);
+    if (step->op == RIG_OP_MISUSE && step->misuse != NULL) {
+        rig_text_put(&line->sink, " (misuse %s)", step->misuse->name);
+    }
     if (step->heap != NULL) {
         rig_text_put(&line->sink, " h%u", step->heap->idx);
     }
@@ -187,6 +191,11 @@ static void put_arguments(struct line *line)
         break;
     case RIG_OP_SET_USER_FLAGS:
         rig_text_put(sink, " reset=0x%x set=0x%x", step->user_reset, step->user_set);
+        break;
+    case RIG_OP_DAMAGE:
+        rig_text_put(sink, " %s %s at ", step->damage->name,
+                     step->damaged.name != NULL ? step->damaged.name : "bytes");
+        put_place(line, step->damaged_at);
         break;
     case RIG_OP_QUERY:
     case RIG_OP_SET:
@@ -239,6 +248,13 @@ static void put_value(struct line *line)
     case RIG_OP_ADD_VECTORED: /* a handle of the subject's own making */
         rig_text_put(&line->sink, value != 0 ? "a handle" : "0");
         break;
+    case RIG_OP_MISUSE: /* blocks that should not be there, and handles of no heap, have no name */
+        if (value != 0 && value == (uintptr_t)step->bad.handle) {
+            rig_text_put(&line->sink, "its handle");
+            break;
+        }
+        rig_text_put(&line->sink, "0x%zx", (size_t)value);
+        break;
     case RIG_OP_DESTROY:
         if (!step->win32 && step->heap != NULL && value == (uintptr_t)step->heap_before.handle) {
             rig_text_put(&line->sink, "its handle");
@@ -258,7 +274,8 @@ static void put_exception(struct line *line)
     const struct rig_step *step = line->step;
     const EXCEPTION_RECORD *record = &step->outcome.exception;
     const bool addresses = record->ExceptionCode == STATUS_ACCESS_VIOLATION;
-    const bool nameless = addresses && step->heap == NULL && step->op != RIG_OP_RAISE;
+    const bool nameless = addresses && (step->heap == NULL || step->op == RIG_OP_MISUSE) &&
+                          step->op != RIG_OP_RAISE;
     rig_text_put(&line->sink, " %s 0x%x flags=0x%x (",
                  step->outcome.raised ? "raised" : "continued", record->ExceptionCode,
                  record->ExceptionFlags);
@@ -432,6 +449,10 @@ size_t rig_transcript_line(const struct rig_step *step, const struct rig_shadow 
                            const struct rig_subject *subject, char *out, size_t out_bytes)
 {
     struct line line = line_begin(step, shadow, subject, out, out_bytes);
+    if (step->skipped != NULL) {
+        rig_text_put(&line.sink, "%u %s: skipped: %s", step->idx, step->call, step->skipped);
+        return line.sink.len_bytes;
+    }
     if (step->nothing && step->phase == RIG_PHASE_PROGRAM) {
         rig_text_put(&line.sink, "%u %s: nothing to do it with", step->idx, step->call);
         return line.sink.len_bytes;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Subject core: ntheap on its arena, with a page source of the rig's between the two that counts
- * refusals and keeps a budget. */
+ * Subject core: ntheap on its arena, with the page source and the lock table of faults/pages.c
+ * between the two, which refuse and lie by plans. */
 #ifndef _WIN32
 #include <heaprig/subject.h>
 
@@ -11,80 +11,103 @@
 
 #include "../run/check.h"
 
+#include "faults/pages.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SPAN_BYTES ((size_t)256 << 20)
 #define COMMIT_MAX_BYTES ((size_t)32 << 20)
+#define REMEMBERED_MAX 64u /* returns that were refused, of which core keeps a list (D84) */
 
 static struct {
     struct nth_arena *arena;
     const struct nth_pages *real;
     struct nth_pages pages;
-    size_t budget_pages; /* SIZE_MAX: none */
-    uint64_t refusals;
     uint64_t reports;
     struct rig_report report;
-    bool used; /* since the last reset */
+    bool open;    /* its pages stay accessible */
+    bool planned; /* a plan is laid over the run: the reset at its end is part of it */
     struct nth_locks locks;
     void (*wait)(void);
+    DWORD interrupt; /* raised by the next call for pages, 0: nothing */
+    NTSTATUS ended; /* the end of the process was asked for since the last reset */
+    uint64_t committed[SPAN_BYTES / NTH_PAGE_BYTES / 64]; /* a bit a page, since the last reset */
+    bool poked;              /* since the last reset: core may not know some extent any more */
+    struct nth_balance lost; /* reservations whose descriptors were overwritten, by now */
 } core;
+
+static _Thread_local unsigned guarded; /* guards that this thread is in */
 
 /* ---- Page source ---- */
 
-static enum nth_seam_status refuse(void)
+/* Whether pages are committed from here on. */
+static void core_note_pages(const void *base, size_t bytes, bool committed)
 {
-    core.refusals++;
-    return NTH_SEAM_REFUSED;
+    const size_t first = ((uintptr_t)base - core.real->low) / NTH_PAGE_BYTES;
+    for (size_t page = first; page < first + bytes / NTH_PAGE_BYTES; page++) {
+        const uint64_t bit = 1ull << (page % 64);
+        uint64_t *word = &core.committed[page / 64];
+        *word = committed ? *word | bit : *word & ~bit;
+    }
 }
 
-static enum nth_seam_status told(enum nth_seam_status status)
+/* Every run of committed pages, lowest first. */
+static void core_committed(void (*visit)(void *context, PVOID base, size_t bytes), void *context)
 {
-    return status == NTH_SEAM_OK ? NTH_SEAM_OK : refuse();
-}
-
-static enum nth_seam_status core_page_reserve(void *self, const struct nth_site *site, size_t bytes,
-                                              void **base)
-{
-    (void)self;
-    core.used = true;
-    return told(core.real->reserve(core.real->self, site, bytes, base));
+    const size_t count = SPAN_BYTES / NTH_PAGE_BYTES;
+    size_t first = count; /* of the run, or none */
+    for (size_t page = 0; page <= count; page++) {
+        if (page % 64 == 0 && page < count && core.committed[page / 64] == 0 && first == count) {
+            page += 63;
+            continue;
+        }
+        const bool is = page < count && (core.committed[page / 64] >> (page % 64) & 1u) != 0;
+        if (is && first == count) {
+            first = page;
+        } else if (!is && first != count) {
+            visit(context, (PVOID)(core.real->low + first * NTH_PAGE_BYTES),
+                  (page - first) * NTH_PAGE_BYTES);
+            first = count;
+        }
+    }
 }
 
 static enum nth_seam_status core_page_commit(void *self, const struct nth_site *site, void *base,
                                              size_t bytes, BOOLEAN executable)
 {
-    (void)self;
-    const size_t pages = bytes / NTH_PAGE_BYTES;
-    if (core.budget_pages != SIZE_MAX) {
-        if (pages > core.budget_pages) {
-            return refuse();
-        }
-        core.budget_pages -= pages;
+    const DWORD code = core.interrupt;
+    core.interrupt = 0;
+    if (code != 0) {
+        RaiseException(code, 0, 0, NULL);
     }
-    return told(core.real->commit(core.real->self, site, base, bytes, executable));
+    const enum nth_seam_status status = core.real->commit(self, site, base, bytes, executable);
+    if (status == NTH_SEAM_OK) {
+        core_note_pages(base, bytes, true);
+    }
+    return status;
 }
 
 static enum nth_seam_status core_page_decommit(void *self, const struct nth_site *site, void *base,
                                                size_t bytes)
 {
-    (void)self;
-    return told(core.real->decommit(core.real->self, site, base, bytes));
+    const enum nth_seam_status status = core.real->decommit(self, site, base, bytes);
+    if (status == NTH_SEAM_OK) {
+        core_note_pages(base, bytes, false);
+    }
+    return status;
 }
 
 static enum nth_seam_status core_page_release(void *self, const struct nth_site *site, void *base,
                                               size_t bytes)
 {
-    (void)self;
-    return told(core.real->release(core.real->self, site, base, bytes));
-}
-
-static enum nth_seam_status core_page_protect(void *self, const struct nth_site *site, void *base,
-                                              size_t bytes, BOOLEAN writable)
-{
-    (void)self;
-    return told(core.real->protect(core.real->self, site, base, bytes, writable));
+    const enum nth_seam_status status = core.real->release(self, site, base, bytes);
+    if (status == NTH_SEAM_OK) {
+        core_note_pages(base, bytes, false);
+    }
+    return status;
 }
 
 /* ---- Locks ---- */
@@ -119,9 +142,15 @@ static void core_report(void *context, const struct nth_report *report)
     };
 }
 
+/* Asked for by a heap that found corruption, inside a guarded call: the call is left by the status as an
+ * exception, and the rig ends its program. Anything else ends the process. */
 static void core_terminate(void *context, NTSTATUS status)
 {
     (void)context;
+    if (guarded > 0 && status == (NTSTATUS)STATUS_HEAP_CORRUPTION) {
+        core.ended = status;
+        RaiseException(STATUS_HEAP_CORRUPTION, EXCEPTION_NONCONTINUABLE, 0, NULL);
+    }
     (void)fprintf(stderr, "the subject ended the process: 0x%08X after %s in %s\n",
                   (unsigned)status, core.reports == 0 ? "no report" : core.report.reason,
                   core.reports == 0 ? "no call" : core.report.call);
@@ -130,39 +159,67 @@ static void core_terminate(void *context, NTSTATUS status)
 
 /* ---- Services ---- */
 
+/* A plan laid over the run goes on until everything has been given back once. */
+static void reset_under_plan(void)
+{
+    if (core.planned) {
+        fault_calling("reset");
+        nth_process_reset();
+    }
+    core.planned = false;
+}
+
 static void core_reset(uint32_t seed)
 {
+    static const struct nth_pages *source;
+    static const struct nth_locks *locks;
     if (core.arena == NULL) {
-        core.arena = nth_arena_create_resident(SPAN_BYTES, COMMIT_MAX_BYTES);
+        core.arena = (core.open ? nth_arena_create_open
+                                : nth_arena_create_resident)(SPAN_BYTES, COMMIT_MAX_BYTES);
         RIG_CHECK(core.arena != NULL);
         core.real = nth_arena_pages(core.arena);
         core.pages = *core.real;
-        core.pages.reserve = core_page_reserve;
         core.pages.commit = core_page_commit;
         core.pages.decommit = core_page_decommit;
         core.pages.release = core_page_release;
-        core.pages.protect = core_page_protect;
         core.locks = *nth_locks_os();
         core.locks.acquire = core_lock_acquire;
+        source = fault_pages_over(&core.pages);
+        locks = fault_locks_over(&core.locks);
     }
+    reset_under_plan();
     static struct nth_seam seam; /* static: core keeps a copy, padding included */
-    seam.pages = &core.pages;
-    seam.locks = &core.locks;
+    seam.pages = source;
+    seam.locks = locks;
     seam.report = core_report;
     seam.terminate = core_terminate;
     seam.seeded = TRUE;
     seam.seed = seed;
-    core.budget_pages = SIZE_MAX;
+    fault_plans_end();
     nth_seam_set(&seam);
     const struct nth_balance balance = nth_balance_now();
-    RIG_CHECK(balance.reservation_count == 0);
-    if (core.used) {
+    const struct fault_run *run = fault_run_now();
+    RIG_CHECK(core.poked || run->given > REMEMBERED_MAX || run->lies > 0 ||
+              balance.reservation_count == core.lost.reservation_count);
+    core.lost = balance;
+    core.poked = false;
+    if (run->calls != 0) {
         nth_arena_reset(core.arena);
+        memset(core.committed, 0, sizeof(core.committed));
     }
-    core.used = false;
-    core.refusals = 0;
+    fault_pages_reset();
     core.reports = 0;
+    core.ended = 0;
+    core.interrupt = 0;
     SetLastError(0);
+}
+
+static BOOLEAN core_guard(void (*body)(void *context), void *context, EXCEPTION_RECORD *record)
+{
+    guarded++;
+    const BOOLEAN returned = nth_guard(body, context, record);
+    guarded--;
+    return returned;
 }
 
 struct filtered {
@@ -195,27 +252,89 @@ static BOOLEAN core_guard_filter(void (*body)(void *context), void *context, rig
                                  void *filter_context, EXCEPTION_RECORD *record)
 {
     struct filtered filtered = {body, context, filter, filter_context, record, FALSE};
-    return nth_guard(filtered_run, &filtered, record) && filtered.returned;
+    return core_guard(filtered_run, &filtered, record) && filtered.returned;
 }
 
 static uint64_t core_refusals(void)
 {
-    return core.refusals;
+    return fault_run_now()->refusals;
 }
 
 static void core_budget(size_t pages)
 {
-    core.budget_pages = pages;
+    const struct fault_plan plan = {
+        .kind = FAULT_PLAN_BUDGET,
+        .calls = FAULT_PAGE_COMMIT,
+        .n = (uint16_t)pages,
+    };
+    fault_plan_set(FAULT_LAYER_BUDGET, pages > UINT16_MAX ? NULL : &plan);
+}
+
+static void core_plan(const struct fault_plan *plan)
+{
+    fault_plan_set(FAULT_LAYER_PROGRAM, plan);
+}
+
+static void core_plan_over(const struct fault_plan *plan)
+{
+    fault_plan_set(FAULT_LAYER_OVER, plan);
+    core.planned = core.planned || plan != NULL;
+}
+
+static BOOLEAN core_routine_refused(void)
+{
+    return fault_routine_refuses();
+}
+
+static void core_refused(struct rig_refusals *refusals)
+{
+    const struct fault_run *run = fault_run_now();
+    *refusals = (struct rig_refusals){
+        .site = run->refusals == 0 ? NULL : fault_site_name(run->site),
+        .call = run->refusals == 0 ? NULL : fault_site_call(run->site),
+        .kept_count = run->given,
+        .lie_count = run->lies,
+        .over_count = run->over,
+        .call_count = run->calls,
+        .last_call_count = fault_run_last()->calls,
+        .last_over_count = fault_run_last()->over,
+        .last_digest = fault_run_last()->digest,
+    };
+}
+
+static struct rig_holdings core_granted(void)
+{
+    const struct nth_balance balance = nth_arena_balance(core.arena);
+    return (struct rig_holdings){
+        .reserved_bytes = balance.reserved_bytes,
+        .committed_bytes = balance.committed_bytes,
+        .reservation_count = balance.reservation_count,
+    };
+}
+
+static size_t core_locks_held(void)
+{
+    return (size_t)fault_locks_held();
 }
 
 static struct rig_holdings core_holdings(void)
 {
     const struct nth_balance balance = nth_balance_now();
     return (struct rig_holdings){
-        .reserved_bytes = balance.reserved_bytes,
-        .committed_bytes = balance.committed_bytes,
-        .reservation_count = balance.reservation_count,
+        .reserved_bytes = balance.reserved_bytes - core.lost.reserved_bytes,
+        .committed_bytes = balance.committed_bytes - core.lost.committed_bytes,
+        .reservation_count = balance.reservation_count - core.lost.reservation_count,
     };
+}
+
+static void core_interrupt(DWORD code)
+{
+    core.interrupt = code;
+}
+
+static NTSTATUS core_ended(void)
+{
+    return core.ended;
 }
 
 static uint64_t core_reports(struct rig_report *last)
@@ -224,9 +343,49 @@ static uint64_t core_reports(struct rig_report *last)
     return core.reports;
 }
 
+struct visiting {
+    BOOLEAN (*visit)(void *context, const struct rig_field *field);
+    void *context;
+};
+
+static BOOLEAN core_visit(void *context, const struct nth_field *field)
+{
+    const struct visiting *visiting = context;
+    const struct rig_field told_field = {
+        .name = field->name,
+        .kind = (unsigned)field->kind,
+        .address = field->address,
+        .bytes = field->bytes,
+        .block = field->block,
+    };
+    return visiting->visit(visiting->context, &told_field);
+}
+
+static size_t core_fields(HANDLE heap,
+                          BOOLEAN (*visit)(void *context, const struct rig_field *field),
+                          void *context)
+{
+    struct visiting visiting = {visit, context};
+    return heap == NULL ? nth_process_fields(core_visit, &visiting)
+                        : nth_fields(heap, core_visit, &visiting);
+}
+
+static void core_poke(PVOID address, uint8_t value)
+{
+    core.poked = true;
+    nth_poke(address, value);
+}
+
 static uintptr_t core_offset(const void *address)
 {
     return (uintptr_t)address - core.real->low;
+}
+
+const struct rig_subject *rig_subject_core_open(void)
+{
+    RIG_CHECK(core.arena == NULL || core.open);
+    core.open = true;
+    return rig_subject_core();
 }
 
 const struct rig_subject *rig_subject_core(void)
@@ -234,13 +393,26 @@ const struct rig_subject *rig_subject_core(void)
     static const struct rig_subject subject = {
         .name = "core",
         .claims = RIG_CLAIM_BASIC | RIG_CLAIM_DOCUMENTED | RIG_CLAIM_RULINGS,
-        .guard = nth_guard,
+        .guard = core_guard,
         .guard_filter = core_guard_filter,
         .reset = core_reset,
         .refusals = core_refusals,
         .budget = core_budget,
+        .plan = core_plan,
+        .plan_over = core_plan_over,
+        .calling = fault_calling,
+        .routine_refused = core_routine_refused,
+        .refused = core_refused,
+        .granted = core_granted,
+        .locks_held = core_locks_held,
+        .committed = core_committed,
+        .fields = core_fields,
+        .poke = core_poke,
+        .peek = nth_peek,
         .holdings = core_holdings,
         .reports = core_reports,
+        .ended = core_ended,
+        .interrupt = core_interrupt,
         .tell_waits = core_tell_waits,
         .offset = core_offset,
 #define RIG_CALL(result, name, arguments) .name = name,

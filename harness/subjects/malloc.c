@@ -73,20 +73,6 @@ const struct rig_subject *rig_subject_malloc(void)
     return &subject;
 }
 
-const struct rig_subject *rig_subject_find(const char *name)
-{
-#ifdef _WIN32
-    if (strcmp(name, "ntdll") == 0) {
-        return rig_subject_ntdll();
-    }
-#else
-    if (strcmp(name, "core") == 0) {
-        return rig_subject_core();
-    }
-#endif
-    return strcmp(name, "malloc") == 0 ? rig_subject_malloc() : NULL;
-}
-
 /* A size that no allocator can serve is NULL here, not the end of the process. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)

@@ -18,6 +18,5 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
 {
-    rig_target_run(bytes, len_bytes);
-    return 0;
+    return rig_target_run(bytes, len_bytes);
 }

@@ -6,7 +6,9 @@
 
 #include "program/mutate.h"
 #include "program/random.h"
+#include "faults/plan.h"
 #include "run/check.h"
+#include "run/sweep.h"
 #include "stats.h"
 
 #include <stdio.h>
@@ -18,6 +20,11 @@ size_t LLVMFuzzerMutate(uint8_t *bytes, size_t len_bytes, size_t max_bytes) __at
 
 #define COUNTER_MAX 4096u
 #define FRESH_RECORDS 200u
+#define SWEEP_RUNS 64u     /* of one program */
+#define SWEEP_RUNS_LEAST 4u
+#define SWEEP_CALLS 16384u /* of the subject, in all of them together, about */
+#define SWEPT_ONCE_IN 16u  /* new programs of targets that sweep */
+#define RIG_FLAGS_AT 5u    /* in a program's header */
 
 /* Of so many mutations one each is something else: by bytes, which keeps an eye on the decoder; a
  * new random program, which finds states that a chain of small changes hardly ever does; and one
@@ -41,14 +48,35 @@ static volatile uint64_t counters[COUNTER_COUNT / sizeof(uint64_t)];
 
 static struct rig_exec *exec;
 static struct rig_stats *stats;
+static uint8_t faults; /* RIG_PROGRAM_* of this target */
 
 /* For measuring what each is worth (ci/feedback.sh): HEAPRIG_WITHOUT=mutator,features. */
 static bool without_mutator;
 static bool without_features;
 
+/* For the numbers: a step that was a fault. */
+static void fault_count(const struct rig_step *step)
+{
+    const bool fault = step->phase == RIG_PHASE_PROGRAM && rig_op_fault(step->op) != 0;
+    if (!fault || step->nothing || step->skipped != NULL || step->record == NULL) {
+        return;
+    }
+    const bool reported = step->outcome.reports > 0;
+    rig_stats_add(&stats->faults_made, 1);
+    rig_stats_add(&stats->faults_judged, step->op == RIG_OP_MISUSE);
+    rig_stats_add(&stats->faults_reported, reported);
+    if (step->op != RIG_OP_PLAN) {
+        _Atomic uint8_t *rows =
+            step->op == RIG_OP_MISUSE ? stats->misuse_rows : stats->damage_rows;
+        atomic_fetch_or_explicit(&rows[step->record->arg], reported ? 3u : 1u,
+                                 memory_order_relaxed);
+    }
+}
+
 static void tell(void *context, const struct rig_step *step, const struct rig_judge *judge)
 {
     (void)context;
+    fault_count(step);
     if (judge->broken_count == 0) {
         return;
     }
@@ -80,6 +108,11 @@ void rig_target_begin(unsigned check_every)
     rig_exec_features(exec, (uint8_t *)features);
 }
 
+void rig_target_faults(uint8_t flags)
+{
+    faults = flags;
+}
+
 /* Eight bytes of 0 or 1 as the bits of one: each product moves one of them to the top byte. */
 static uint8_t states_of(uint64_t bytes)
 {
@@ -101,18 +134,63 @@ static void features_hand_over(void)
     }
 }
 
-void rig_target_run(const uint8_t *bytes, size_t len_bytes)
+/* Its features are those of its faults, not of the program: they are not counted. A long program is
+ * run fewer times. */
+static void sweep(const struct rig_program *program, const struct rig_verdict *once)
+{
+    const uint64_t runs = SWEEP_CALLS / (once->call_count + 1);
+    const struct rig_sweep shortly = {
+        .runs_max = runs < SWEEP_RUNS ? (uint32_t)runs + SWEEP_RUNS_LEAST : SWEEP_RUNS,
+    };
+    rig_exec_features(exec, NULL);
+    const struct rig_swept swept = rig_sweep(exec, program, &shortly);
+    rig_exec_features(exec, (uint8_t *)features);
+    RIG_CHECK(swept.agreed || swept.run_count == 0);
+}
+
+int rig_target_run(const uint8_t *bytes, size_t len_bytes)
 {
     static struct rig_program program;
     rig_stats_add(&stats->inputs, 1);
-    if (rig_program_decode(&program, bytes, len_bytes) == RIG_DECODE_NEW_VERSION) {
-        return;
+    if (rig_program_decode(&program, bytes, len_bytes) == RIG_DECODE_NEW_VERSION ||
+        (program.flags & ~faults) != 0) {
+        return -1;
     }
     const struct rig_verdict verdict = rig_exec_run(exec, &program);
+    if ((program.flags & RIG_PROGRAM_SWEEP) != 0) {
+        sweep(&program, &verdict);
+    }
     rig_stats_add(&stats->calls, verdict.call_count);
     rig_stats_add(&stats->steps, verdict.step_count);
     rig_stats_add(&stats->nothings, verdict.nothing_count);
     features_hand_over();
+    return 0;
+}
+
+/* All faults of this target; a sweep, which takes many runs, only where the program asks for it. */
+static uint8_t faults_of(uint8_t flags)
+{
+    return (uint8_t)((faults & ~RIG_PROGRAM_SWEEP) | (faults & flags & RIG_PROGRAM_SWEEP));
+}
+
+static uint8_t flags_in(const uint8_t *bytes, size_t len_bytes)
+{
+    return len_bytes > RIG_FLAGS_AT ? bytes[RIG_FLAGS_AT] : 0;
+}
+
+/* A plan from the start, in half of the programs. */
+static void plan_random(struct rig_program *program, struct rig_rng *rng)
+{
+    const uint64_t drawn = rig_rng_next(rng);
+    const struct fault_plan plan = {
+        .kind = (uint8_t)(drawn % FAULT_PLAN_KIND_COUNT),
+        .calls = (uint8_t)((drawn >> 8 & 3u) == 0 ? 0 : drawn >> 16 & 0xFFu),
+        .count = (uint8_t)(drawn >> 24 & 7u),
+        .n = (uint16_t)(drawn >> 32 & 31u),
+    };
+    if ((drawn >> 48 & 1u) != 0) {
+        fault_plan_to_bytes(&plan, program->plan);
+    }
 }
 
 /* A random program, encoded, of at most `max_bytes`; 0 when that has no room for one. */
@@ -128,6 +206,10 @@ static size_t fresh(uint8_t *bytes, size_t max_bytes, unsigned seed)
     }
     (rig_rng_once_in(&rng, 2) ? rig_program_random : rig_program_random_swarm)(
         &program, rig_rng_next(&rng), most < FRESH_RECORDS ? (unsigned)most : FRESH_RECORDS);
+    program.flags = faults_of(rig_rng_next(&rng) % SWEPT_ONCE_IN == 0 ? RIG_PROGRAM_SWEEP : 0);
+    if ((faults & RIG_PROGRAM_PLAN) != 0) {
+        plan_random(&program, &rng);
+    }
     const size_t len = rig_program_encode(&program, encoded);
     memcpy(bytes, encoded, len);
     return len;
@@ -144,7 +226,7 @@ static size_t crossed_with_fresh(uint8_t *bytes, size_t len_bytes, size_t max_by
     return len;
 }
 
-size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t len_bytes, size_t max_bytes, unsigned seed)
+static size_t mutated(uint8_t *bytes, size_t len_bytes, size_t max_bytes, unsigned seed)
 {
     const unsigned which = without_mutator ? 0 : seed % ODD_ONCE_IN;
     size_t len = 0;
@@ -156,6 +238,15 @@ size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t len_bytes, size_t max_byte
         len = crossed_with_fresh(bytes, len_bytes, max_bytes, seed);
     }
     return len != 0 ? len : rig_mutate(bytes, len_bytes, max_bytes, seed);
+}
+
+/* Of another target's faults none is asked for, whatever changed; of this one's all. */
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t len_bytes, size_t max_bytes, unsigned seed)
+{
+    rig_program_flags_set(bytes, len_bytes, faults_of(flags_in(bytes, len_bytes)));
+    const size_t len = mutated(bytes, len_bytes, max_bytes, seed);
+    rig_program_flags_set(bytes, len, faults_of(flags_in(bytes, len)));
+    return len;
 }
 
 /* The front of one and the back of the other, wherever that cuts. */

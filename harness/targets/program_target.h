@@ -14,9 +14,15 @@
  * operations (0: only at the end). Units: operations. Errors: asserted. */
 void rig_target_begin(unsigned check_every);
 
+/* From here on faults of these kinds act (RIG_PROGRAM_*): the mutators write `flags` into each program's
+ * header and put such faults in. Programs that ask for others are not run. Without it nothing goes
+ * wrong on purpose. Units: none. Errors: none. */
+void rig_target_faults(uint8_t flags);
+
 /* Run any bytes as a program; the process ends at a finding, in a function named after the rule.
- * Bytes of a newer version are not run. Units: bytes. Errors: none. */
-void rig_target_run(const uint8_t *bytes, size_t len_bytes);
+ * Bytes of a newer version, and those that ask for faults of other kinds, are not run: -1, which tells
+ * the engine to forget them; else 0. Units: bytes. Errors: as said. */
+int rig_target_run(const uint8_t *bytes, size_t len_bytes);
 
 /* What an engine calls. */
 int LLVMFuzzerInitialize(int *argc, char ***argv);

@@ -10,6 +10,10 @@
  *   word 3  records that did nothing word 7  operations that broke a clause
  *   then one byte a clause: 1 when it was exercised
  *   then one byte a clause: a bit for each state of the heap in which it was
+ *   then, at the next multiple of 8, of faults made on purpose: how many were made, how many of
+ *        those had an outcome that was compared, how many were reported by the heap
+ *   then one byte a class of misuse, and one a class of damage, in the order of the catalogue: 1 when
+ *        it was made, 3 when the heap reported it as well
  *
  * Words are of 8 bytes, in the machine's own order. */
 #ifndef RIG_TARGETS_STATS_H
@@ -19,6 +23,8 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+
+#define RIG_STATS_ROWS_MAX 256u /* of each table: a record's argument chooses one */
 
 struct rig_stats {
     _Atomic uint64_t inputs;
@@ -30,6 +36,11 @@ struct rig_stats {
     _Atomic uint64_t findings;
     _Atomic uint8_t exercised[RIG_CLAUSE_COUNT];
     _Atomic uint8_t states[RIG_CLAUSE_COUNT];
+    _Alignas(8) _Atomic uint64_t faults_made;
+    _Atomic uint64_t faults_judged;
+    _Atomic uint64_t faults_reported;
+    _Atomic uint8_t misuse_rows[RIG_STATS_ROWS_MAX];
+    _Atomic uint8_t damage_rows[RIG_STATS_ROWS_MAX];
 };
 
 static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come first");

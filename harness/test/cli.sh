@@ -51,15 +51,17 @@ RtlFreeHeap s1
 TEXT
 
 # ---- Usage ---------------------------------------------------------------------------------------
-all='run, show, asm, contract, record, bench'
+commands=$(sed -n 's/^RIG_COMMAND(\([a-z]*\),.*/\1/p' "$2/harness/cli/commands.def")
+all=$(paste -sd, <<<"$commands" | sed 's/,/, /g')
+[[ $all == *bench,* ]] || fail "commands.def: found '$all'"
 expect 2 "heaprig: expected a subcommand: $all" "$heaprig"
 expect 2 "heaprig: dance: expected a subcommand: $all" "$heaprig" dance
 expect 0 '' "$heaprig" --help
 has 'Usage: heaprig SUBCOMMAND'
-for command in run show asm contract record bench; do
+for command in $commands; do
     has "  $command "
 done
-for command in run show asm contract bench; do
+for command in ${commands/record/}; do
     expect 0 '' "$heaprig" $command --help
     has "Usage: heaprig $command"
     expect 2 "heaprig $command: --bogus: expected what heaprig $command --help lists" \
@@ -68,8 +70,11 @@ for command in run show asm contract bench; do
         "$heaprig" $command -Z
 done
 expect 2 'heaprig run: --subject: expected what heaprig run --help lists' "$heaprig" run --subject
-expect 2 'heaprig run: --subject glibc: expected core or malloc' \
+expect 2 'heaprig run: --subject glibc: expected one of core, malloc' \
     "$heaprig" run --subject glibc good.heap
+expect 0 '' "$heaprig" run --help
+tr -s ' \n' ' ' <out >words
+grep -q 'the first by default: core, malloc ' words || fail "run --help: expected the subjects' names"
 expect 2 'heaprig run: --timeout 1x: expected a number from 0 to 1000000' \
     "$heaprig" run --timeout 1x good.heap
 expect 2 'heaprig run: --check-every -1: expected a number from 0 to 1000000' \
@@ -106,6 +111,11 @@ expect 2 'heaprig contract: none: expected a folder of programs: No such file or
     "$heaprig" contract --corpus none
 expect 2 'heaprig contract: folder: expected a program in it' "$heaprig" contract --corpus folder
 expect 2 'heaprig bench: none: expected programs: No such file or directory' "$heaprig" bench none
+expect 2 'heaprig bench: folder: expected a program in it' "$heaprig" bench folder
+expect 2 'heaprig record: none.trace: No such file or directory' \
+    "$heaprig" record --from none.trace --windows windows
+expect 2 - "$heaprig" record --from broken.trace --windows windows
+[ ! -e windows ] || fail 'record --from: left a folder of no windows'
 
 # ---- show and asm --------------------------------------------------------------------------------
 expect 0 '' "$heaprig" asm good.heap
@@ -190,7 +200,7 @@ fi
 # So small a corpus leaves clauses unexercised: that is a finding.
 expect 1 '' "$heaprig" contract --corpus good.heap
 has 'ALLOC-02    RtlAllocateHeap                judged'
-has '567 clauses and 80 rulings: '
+has '567 clauses and 88 rulings: '
 has 'judged and never exercised by the corpus'
 expect 1 '' "$heaprig" contract --corpus good.heap --json
 json '.id == "ALLOC-02" and .disposition == "judged" and .rule == "blocks_never_overlap"'
@@ -206,5 +216,9 @@ json '.set == "all" and .programs == 1 and .ratio > 0'
 json '.set == "raising" and .core_calls > 0'
 expect 0 '' "$heaprig" bench --seconds 0
 has 'no-creation'
+# Ctrl-C ends it early, and what there is by then is printed.
+timeout -s INT 2 "$heaprig" bench --seconds 600 good.heap >out 2>err </dev/null
+[ "$(wc -l <out)" -ge 2 ] || fail "bench, interrupted: expected a line of figures: $(cat out err)"
+grep -q '^all  *1  *[1-9]' out || fail "bench, interrupted: expected turns of a set: $(cat out)"
 
 exit $failed

@@ -19,7 +19,7 @@ touch "$work/include/bsd/sys/cdefs.h"
 cd "$source/harness"
 count=0
 for file in program/*.c model/*.c rules/*.c run/*.c subjects/*.c; do
-    $compiler -std=c17 -O1 -D__USE_MINGW_ANSI_STDIO=1 -Wall -Wextra -Wno-format -Wno-format-extra-args -Werror -Iinclude -I. -isystem "$work/include" \
+    $compiler -std=c17 -O1 -D__USE_MINGW_ANSI_STDIO=1 -Wall -Wextra -Wno-format -Wno-format-extra-args -Werror -Iinclude -I. -I.. -isystem "$work/include" \
         -c "$file" -o "$work/object.o"
     count=$((count + 1))
 done

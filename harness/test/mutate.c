@@ -188,6 +188,7 @@ static void every_mutation_is_made(void **state)
     unsigned made[32] = {0};
     for (uint32_t seed = 0; seed < 5000; seed++) {
         rig_program_random(&before, seed, 40);
+        before.flags = RIG_PROGRAM_MISUSE;
         const uint32_t mask = rig_mutate_program(&before, RIG_RECORD_COUNT_MAX, seed);
         assert_int_not_equal(mask, 0);
         assert_int_equal(mask >> rig_mutation_count(), 0);
@@ -699,7 +700,11 @@ static void swarms_differ_and_fill_only_what_is_read(void **state)
         }
     }
     for (unsigned op = 0; op < RIG_OP_COUNT; op++) {
-        assert_in_range(with[op], 100, op == RIG_OP_ALLOC ? 400 : 250);
+        if (rig_op_fault(op) != 0) {
+            assert_int_equal(with[op], 0); /* nobody asked for any */
+        } else {
+            assert_in_range(with[op], 100, op == RIG_OP_ALLOC ? 400 : 250);
+        }
     }
     assert_true(with[RIG_OP_ALLOC] > 340);
 }
@@ -750,6 +755,95 @@ static void the_generator_is_even_and_below_its_limit(void **state)
     assert_int_equal(rig_rng_next(&zero), 0x6E789E6Au);
 }
 
+/* ---- Faults --------------------------------------------------------------------------------- */
+
+static bool mutate_faulty(const char *name, uint8_t flags, uint32_t seed)
+{
+    rig_program_random(&before, seed, 60);
+    before.flags = flags;
+    after = before;
+    return rig_mutate_once(&after, mutation_number(name), RIG_RECORD_COUNT_MAX, seed);
+}
+
+static bool asks_for(uint8_t flags, const struct rig_record *record)
+{
+    return (rig_op_fault(record->op) & flags) != 0;
+}
+
+static void a_fault_is_put_in_with_a_call_behind_it_that_names_the_same(void **state)
+{
+    (void)state;
+    static const uint8_t kinds[] = {RIG_PROGRAM_MISUSE, RIG_PROGRAM_PLAN, RIG_PROGRAM_DAMAGE,
+                                    RIG_PROGRAM_MISUSE | RIG_PROGRAM_DAMAGE};
+    unsigned same_slot = 0;
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        const uint8_t flags = kinds[seed % sizeof(kinds)];
+        assert_true(mutate_faulty("fault", flags, seed));
+        assert_int_equal(after.count, before.count + 2);
+        unsigned at = 0;
+        while (at < before.count && same(&after.records[at], &before.records[at])) {
+            at++;
+        }
+        assert_true(is_within(before.records, before.count, &after));
+        const struct rig_record *fault = &after.records[at];
+        assert_true(asks_for(flags, fault));
+        assert_int_equal(rig_op_fault(fault[1].op), 0);
+        if (rig_op_reads(fault[1].op, RIG_OPERAND_SLOT)) {
+            assert_int_equal(fault[1].slot, fault[0].slot);
+            same_slot++;
+        }
+        if (rig_op_reads(fault[1].op, RIG_OPERAND_HEAP)) {
+            assert_int_equal(fault[1].heap, fault[0].heap);
+        }
+    }
+    assert_true(same_slot > 500);
+}
+
+static void a_program_that_asks_for_none_gets_no_fault(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        assert_false(mutate_faulty("fault", 0, seed));
+        assert_false(mutate_faulty("move_fault", 0, seed));
+        assert_true(mutate_faulty("insert", 0, seed));
+        unsigned faults_before = 0;
+        unsigned faults_after = 0;
+        for (unsigned idx = 0; idx < after.count; idx++) {
+            faults_after += rig_op_fault(after.records[idx].op) != 0;
+            faults_before += idx < before.count && rig_op_fault(before.records[idx].op) != 0;
+        }
+        assert_int_equal(faults_after, faults_before);
+    }
+}
+
+static void a_moved_fault_is_elsewhere_and_all_else_in_its_order(void **state)
+{
+    (void)state;
+    unsigned moved = 0;
+    for (uint32_t seed = 0; seed < 2000; seed++) {
+        if (!mutate_faulty("move_fault", RIG_PROGRAM_MISUSE, seed)) {
+            continue;
+        }
+        moved++;
+        assert_int_equal(after.count, before.count);
+        assert_false(same_program(&after, &before));
+        for (unsigned idx = 0; idx < before.count; idx++) {
+            const struct rig_record *record = &before.records[idx];
+            assert_int_equal(occurrences(&after, record), occurrences(&before, record));
+        }
+        static struct rig_program rest;
+        rest = before;
+        rest.count = 0;
+        for (unsigned idx = 0; idx < before.count; idx++) {
+            if (!asks_for(RIG_PROGRAM_MISUSE, &before.records[idx])) {
+                rest.records[rest.count++] = before.records[idx];
+            }
+        }
+        assert_true(is_within(rest.records, rest.count, &after));
+    }
+    assert_true(moved > 500);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -775,6 +869,9 @@ int main(void)
         cmocka_unit_test(an_empty_parent_gives_way_to_the_other),
         cmocka_unit_test(trimming_leaves_only_what_is_needed),
         cmocka_unit_test(uniform_programs_have_operations_by_weight),
+        cmocka_unit_test(a_fault_is_put_in_with_a_call_behind_it_that_names_the_same),
+        cmocka_unit_test(a_program_that_asks_for_none_gets_no_fault),
+        cmocka_unit_test(a_moved_fault_is_elsewhere_and_all_else_in_its_order),
         cmocka_unit_test(swarms_differ_and_fill_only_what_is_read),
         cmocka_unit_test(a_swarm_chooses_only_what_it_likes),
         cmocka_unit_test(the_generator_is_even_and_below_its_limit),

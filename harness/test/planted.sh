@@ -19,6 +19,9 @@ for patch in "$source"/harness/planted/[0-9][0-9]-*.patch; do
     for line in Bug States Trigger 'Seen by'; do
         grep -q "^$line: *[^ ]" "$patch" || fail "$name: no line '$line:'"
     done
+    target=$(sed -n 's/^Target: *//p' "$patch")
+    [[ $target =~ ^(|ops_fuzzer|misuse_fuzzer|oom_fuzzer|corrupt_fuzzer)$ ]] ||
+        fail "$name: there is no target '$target'"
     rm -rf "$dir/src"
     cp -r "$source/core/src" "$dir/src"
     patch -s -p1 -F0 -d "$dir/src" <"$patch" >"$dir/out" 2>&1 ||
@@ -26,7 +29,7 @@ for patch in "$source"/harness/planted/[0-9][0-9]-*.patch; do
     grep -rq 'nth_planted(' "$dir/src" || fail "$name: does not tell that it was reached"
     count=$((count + 1))
 done
-[ "$count" -ge 25 ] || fail "$count patches, expected 25 or more"
+[ "$count" -ge 45 ] || fail "$count patches, expected 45 or more"
 
 if ! grep -q '^HEAPRIG_SANITIZERS.*address' "$bin/../CMakeCache.txt" ||
     grep -q NTH_STRESS "$bin/../CMakeCache.txt"; then

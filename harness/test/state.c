@@ -385,13 +385,14 @@ static struct rig_program *program_add(const char *name)
     return &test.programs[test.program_count++].program;
 }
 
-static void programs_load(void)
+static void folder_load(const char *folder)
 {
     char error[RIG_LOAD_ERROR_BYTES_MAX];
     struct rig_paths paths;
-    if (!rig_load_paths(&paths, RIG_SOURCE_DIR "/corpus/ops_fuzzer")) {
-        fail_msg("corpus/ops_fuzzer: %s", strerror(errno));
+    if (!rig_load_paths(&paths, folder)) {
+        fail_msg("%s: %s", folder, strerror(errno));
     }
+    assert_int_not_equal(paths.count, 0);
     for (size_t idx = 0; idx < paths.count && idx < PROGRAM_COUNT_MAX / 2; idx++) {
         const char *path = paths.paths[idx];
         if (strlen(path) > 3 && strcmp(path + strlen(path) - 3, ".md") == 0) {
@@ -402,6 +403,12 @@ static void programs_load(void)
         }
     }
     rig_load_paths_free(&paths);
+}
+
+static void programs_load(void)
+{
+    folder_load(RIG_SOURCE_DIR "/corpus/ops_fuzzer");
+    folder_load(RIG_SOURCE_DIR "/corpus/regress");
     assert_int_not_equal(test.program_count, 0);
 }
 

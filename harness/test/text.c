@@ -351,9 +351,14 @@ static void each_error_says_where_what_was_expected_and_what_was_found(void **st
         {"program seed=65536", "1: expected seed= and a number up to 65535, found 'seed=65536'"},
         {"program flags=256", "1: expected flags= and misuse, plan, damage, sweep or numbers up to "
                               "255, found 'flags=256'"},
-        {"program plan=12", "1: expected plan= and 16 hexadecimal digits, found 'plan=12'"},
+        {"program plan=12", "1: expected plan= and words such as nth:3:commit, or 16 "
+                            "hexadecimal digits, found 'plan=12'"},
         {"program plan=000000000000000g",
-         "1: expected plan= and 16 hexadecimal digits, found 'plan=000000000000000g'"},
+         "1: expected plan= and words such as nth:3:commit, or 16 hexadecimal digits, "
+         "found 'plan=000000000000000g'"},
+        {"misuse interor", "1: expected interior, top or interior-page, found 'interor'"},
+        {"check\ndamage s1 nosuch h1", "2: expected slack, border or config, found 'nosuch'"},
+        {"plan nht", "1: expected nth, none or path, found 'nht'"},
         {"check\nprogram seed=1",
          "2: expected program before the first operation, found 'program'"},
         {"check \x80\xFF\x7F'\\", "1: expected an operand, found '\\x80\\xFF\\x7F\\x27\\x5C'"},

@@ -94,13 +94,14 @@ static struct rig_program *add(const char *name)
     return &test.programs[test.count++];
 }
 
-static void add_corpus(void)
+static void folder_load(const char *folder)
 {
     struct rig_paths paths;
     char error[RIG_LOAD_ERROR_BYTES_MAX];
-    if (!rig_load_paths(&paths, RIG_SOURCE_DIR "/corpus/ops_fuzzer")) {
-        fail_msg("corpus/ops_fuzzer: %s", strerror(errno));
+    if (!rig_load_paths(&paths, folder)) {
+        fail_msg("%s: %s", folder, strerror(errno));
     }
+    assert_int_not_equal(paths.count, 0);
     for (size_t idx = 0; idx < paths.count && test.count < PROGRAM_COUNT_MAX / 2; idx++) {
         const char *path = paths.paths[idx];
         if (strlen(path) > 3 && strcmp(path + strlen(path) - 3, ".md") == 0) {
@@ -111,6 +112,12 @@ static void add_corpus(void)
         }
     }
     rig_load_paths_free(&paths);
+}
+
+static void add_corpus(void)
+{
+    folder_load(RIG_SOURCE_DIR "/corpus/ops_fuzzer");
+    folder_load(RIG_SOURCE_DIR "/corpus/regress");
     assert_int_not_equal(test.count, 0);
 }
 

@@ -104,12 +104,21 @@ const struct nth_pages *nth_arena_pages(struct nth_arena *arena);
  * Units: bytes. Errors: NULL when the system has no address space. Source: DESIGN, Memory. */
 struct nth_arena *nth_arena_create_resident(size_t span_bytes, size_t commit_max_bytes);
 
+/** The same in every build: without a sanitizer nothing guards pages that are not committed, so what
+ * touches them goes unnoticed. For runs that are looked at in other ways, and counted in thousands.
+ * Units: bytes. Errors: NULL when the system has no address space. Source: DESIGN, Memory. */
+struct nth_arena *nth_arena_create_open(size_t span_bytes, size_t commit_max_bytes);
+
 /** What a page source has outstanding. */
 struct nth_balance {
     size_t reserved_bytes;
     size_t committed_bytes;
     size_t reservation_count;
 };
+
+/** What an arena has handed out and not got back, by its own account: what nth_balance_now says while
+ * core works on it. Units: bytes. Errors: none. Source: DESIGN, Memory. */
+struct nth_balance nth_arena_balance(const struct nth_arena *arena);
 
 /** Balance of all that core holds from the current page source; all zero right after
  * nth_process_reset(). Units: bytes. Errors: none. Source: DESIGN, Seam. */
@@ -194,7 +203,9 @@ enum nth_field_kind {
     NTH_FIELD_PAGES,  /* committed-page map */
     NTH_FIELD_CONFIG, /* heap settings, fixed after creation */
     NTH_FIELD_STATE,  /* heap totals and list heads */
-    NTH_FIELD_CACHE   /* per-thread front-end magazines */
+    NTH_FIELD_CACHE,  /* per-thread front-end magazines */
+    NTH_FIELD_MAP,    /* the process' own tables: addresses to regions, heaps */
+    NTH_FIELD_SPARE   /* committed, and nothing: between structures and where pages end */
 };
 
 struct nth_field {
@@ -210,6 +221,12 @@ struct nth_field {
  * Units: bytes. Errors: as said. Source: DESIGN, Seam. */
 size_t nth_fields(HANDLE heap, BOOLEAN (*visit)(void *context, const struct nth_field *field),
                   void *context);
+
+/** Visit the tables that core keeps for the whole process in memory of the page source: which region
+ * covers an address, and slots of heaps past the first 256. No other thread may be inside core. Returns
+ * the number visited. Units: bytes. Errors: none. Source: DESIGN, Seam. */
+size_t nth_process_fields(BOOLEAN (*visit)(void *context, const struct nth_field *field),
+                          void *context);
 
 /** Write or read one byte anywhere, past sanitizers: for injecting damage. The byte must be
  * mapped. Units: bytes. Errors: none. Source: DESIGN, Sanitizers. */

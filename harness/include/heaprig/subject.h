@@ -59,6 +59,21 @@ struct rig_holdings {
     size_t reservation_count;
 };
 
+/** Refusals of the system's memory. */
+struct rig_refusals {
+    const char *site; /* where the last one was met, static; NULL: there was none */
+    const char *call; /* what was refused there: "commit" */
+    uint64_t kept_count; /* of all: what was to be given back and was not taken */
+    uint64_t lie_count;  /* calls that did not do what they said */
+    uint64_t over_count; /* refusals by the plan laid over the run */
+    uint64_t call_count; /* calls that could have been refused */
+
+    /* Of the run that the last reset ended, with that reset: */
+    uint64_t last_call_count;
+    uint64_t last_over_count; /* refusals by the plan laid over it */
+    uint64_t last_digest;     /* of the sequence of calls */
+};
+
 /** A vectored handler, as AddVectoredExceptionHandler takes it. */
 typedef LONG(RIG_NTAPI *RIG_VECTORED_HANDLER)(EXCEPTION_POINTERS *info);
 
@@ -96,7 +111,31 @@ struct rig_subject {
     /** Refuse or lie by this plan from now on; NULL: no more. NULL service: plans are skipped. */
     void (*plan)(const struct fault_plan *plan);
 
-    /** Visit every piece of metadata of a heap in a fixed order; `visit` answers FALSE to stop.
+    /** Visit every run of memory that the subject has committed, lowest first. NULL: not known, and
+     * memory cannot be accounted for. */
+    void (*committed)(void (*visit)(void *context, PVOID base, size_t bytes), void *context);
+
+    /** The same beside the program's own plan, for whoever runs the program: counted from now on, and
+     * through the next reset as well. NULL: programs cannot be swept. */
+    void (*plan_over)(const struct fault_plan *plan);
+
+    /** The call ("HeapAlloc", static) that is made next: paths are told apart by it. */
+    void (*calling)(const char *call);
+
+    /** A CommitRoutine of the program is asked: TRUE when a plan has it refuse. */
+    BOOLEAN (*routine_refused)(void);
+
+    /** More about refusals since reset. NULL: not known. */
+    void (*refused)(struct rig_refusals *refusals);
+
+    /** What the system says that the subject holds: the other side of `holdings`. NULL: not known. */
+    struct rig_holdings (*granted)(void);
+
+    /** Number of locks that are held now. NULL: not known. */
+    size_t (*locks_held)(void);
+
+    /** Visit every piece of metadata of a heap in a fixed order; `visit` answers FALSE to stop. The NULL
+     * heap: what belongs to all of them. Names of committed bytes that mean nothing end in ".spare".
      * Returns the number visited. NULL: damage to metadata is skipped. */
     size_t (*fields)(HANDLE heap, BOOLEAN (*visit)(void *context, const struct rig_field *field),
                      void *context);
@@ -104,6 +143,10 @@ struct rig_subject {
     /** Write or read one mapped byte, past any sanitizer. NULL: damage is skipped. */
     void (*poke)(PVOID address, uint8_t value);
     uint8_t (*peek)(LPCVOID address);
+
+    /** Leave the next call that asks for pages by raising `code` out of the middle of it; 0: no more.
+     * NULL: calls are not interrupted. */
+    void (*interrupt)(DWORD code);
 
     /** The status with which the subject asked for the end of the process since reset, 0 when it did
      * not: it raised that status in place of ending. NULL: what would end the process is skipped. */
@@ -134,8 +177,16 @@ const struct rig_subject *rig_subject_core(void);
 const struct rig_subject *rig_subject_ntdll(void);
 const struct rig_subject *rig_subject_malloc(void);
 
+/** `core` on memory that stays accessible whether or not it is committed, where no sanitizer guards it:
+ * many runs a second. For the whole process, before the first run. Units: none. Errors: asserted. */
+const struct rig_subject *rig_subject_core_open(void);
+
 /** A shipped subject by name, or NULL. Units: none. Errors: as said. */
 const struct rig_subject *rig_subject_find(const char *name);
+
+/** Shipped subject number `idx`, from 0, the default one; NULL past the last. Units: none.
+ * Errors: as said. */
+const struct rig_subject *rig_subject_at(size_t idx);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Damage that was done in this run: whether it is still there, which call has to notice it. */
+#include "exec_internal.h"
+
+/* Fields that say how far memory reaches: without them nobody can give it back. */
+static const char *const extents[] = {"region", "heap.caches", "heap.config"};
+
+struct peeking {
+    const struct rig_subject *subject;
+    const struct rig_damage *damage;
+    bool there;
+};
+
+static void peek(void *context)
+{
+    struct peeking *peeking = context;
+    const struct rig_damage *damage = peeking->damage;
+    bool same = true;
+    for (size_t idx = 0; idx < damage->len; idx++) {
+        /* Of a single byte the other bits may be somebody else's. */
+        const unsigned mask = damage->len > 1 ? 0xFFu : damage->before[idx] ^ damage->written[idx];
+        const unsigned byte = peeking->subject->peek((void *)(damage->address + idx));
+        same = same && ((byte ^ damage->written[idx]) & mask) == 0;
+    }
+    peeking->there = same;
+}
+
+/* The bytes are as they were written. Guarded: the memory may be gone. */
+static bool still_there(const struct rig_exec *exec, const struct rig_damage *damage)
+{
+    EXCEPTION_RECORD record;
+    struct peeking peeking = {exec->subject, damage, false};
+    return exec->subject->guard(peek, &peeking, &record) && peeking.there;
+}
+
+/* The call looks at all of a heap. */
+static bool validates(const struct rig_step *step)
+{
+    return step->op == RIG_OP_VALIDATE || step->op == RIG_OP_CHECK ||
+           step->op == RIG_OP_VALIDATE_ALL;
+}
+
+/* The call names the block as its operand. Disowning looks at nothing (D78). */
+static bool names(const struct rig_step *step, uintptr_t block)
+{
+    switch (step->op) {
+    case RIG_OP_FREE:
+    case RIG_OP_REALLOC:
+    case RIG_OP_SIZE:
+    case RIG_OP_VALIDATE_BLOCK:
+    case RIG_OP_SET_USER_VALUE:
+    case RIG_OP_GET_USER_INFO:
+    case RIG_OP_SET_USER_FLAGS:
+        return step->block != NULL && step->block->address == block;
+    default:
+        return false;
+    }
+}
+
+/* The call works in the heap, and not by the front end's path without the lock. */
+static bool works(const struct rig_step *step)
+{
+    switch (step->op) {
+    case RIG_OP_ALLOC:
+    case RIG_OP_FREE:
+        return !step->heap->front_able;
+    case RIG_OP_REALLOC:
+    case RIG_OP_SIZE:
+    case RIG_OP_VALIDATE_BLOCK:
+    case RIG_OP_SET_USER_VALUE:
+    case RIG_OP_GET_USER_INFO:
+    case RIG_OP_SET_USER_FLAGS:
+    case RIG_OP_WALK:
+    case RIG_OP_COMPACT:
+    case RIG_OP_ZERO:
+        return true;
+    default:
+        return validates(step);
+    }
+}
+
+/* A bit that the heap itself may have set since is not the damaged one any more. */
+static bool stands(const struct rig_exec *exec, const struct rig_damage *damage)
+{
+    return damage->notice != FAULT_NOTICE_VALIDATE || damage->len > 1 ||
+           damage->changes == exec->changes[damage->heap];
+}
+
+static bool is_due(const struct rig_step *step, const struct rig_damage *damage)
+{
+    switch (damage->notice) {
+    case FAULT_NOTICE_BLOCK:
+        return names(step, damage->block) || validates(step);
+    case FAULT_NOTICE_HEAP:
+        return works(step);
+    case FAULT_NOTICE_VALIDATE:
+        return validates(step);
+    case FAULT_NOTICE_CALL:
+    case FAULT_NOTICE_NOBODY:
+    default:
+        return false;
+    }
+}
+
+static void promise(struct rig_step *step, const char *const *reasons)
+{
+    for (unsigned idx = 0; idx < RIG_PROMISED_MAX && reasons[idx] != NULL; idx++) {
+        if (step->promised_count < RIG_PROMISED_MAX) {
+            step->promised[step->promised_count++] = reasons[idx];
+        }
+    }
+}
+
+void rig_damages_due(struct rig_exec *exec, struct rig_step *step)
+{
+    const struct rig_damages *damages = &exec->damages;
+    const bool all = step->heap == NULL || step->handle_null; /* NULL may mean all heaps */
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        if (all || step->heap->idx == idx) {
+            promise(step, damages->reasons[idx]);
+        }
+    }
+    for (unsigned idx = 0; idx < damages->count; idx++) {
+        const struct rig_damage *damage = &damages->pieces[idx];
+        if (!all && step->heap->idx != damage->heap) {
+            continue;
+        }
+        if (is_due(step, damage) && stands(exec, damage) && still_there(exec, damage)) {
+            step->damage_due = true;
+            step->damage_due_block = names(step, damage->block) ? damage->block : 0;
+        }
+    }
+}
+
+static bool tells_extent(const struct rig_damage *damage)
+{
+    for (size_t idx = 0; idx < sizeof(extents) / sizeof(extents[0]); idx++) {
+        if (strcmp(damage->field, extents[idx]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Backwards: where something was damaged twice, the first of its old values comes last. */
+void rig_damages_mend(struct rig_exec *exec, unsigned heap)
+{
+    const struct rig_damages *damages = &exec->damages;
+    for (unsigned idx = damages->count; idx-- > 0;) {
+        const struct rig_damage *damage = &damages->pieces[idx];
+        if (damage->heap == heap && tells_extent(damage) && still_there(exec, damage)) {
+            fault_write(exec->subject->poke, damage->address, damage->before, damage->len);
+        }
+    }
+}
+
+void rig_damages_forget(struct rig_exec *exec, unsigned heap)
+{
+    struct rig_damages *damages = &exec->damages;
+    unsigned kept = 0;
+    for (unsigned idx = 0; idx < damages->count; idx++) {
+        if (damages->pieces[idx].heap != heap) {
+            damages->pieces[kept++] = damages->pieces[idx];
+        }
+    }
+    damages->count = kept;
+    memset(damages->reasons[heap], 0, sizeof(damages->reasons[heap]));
+    exec->damaged[heap] = false;
+}
+
+static void remove_at(struct rig_damages *damages, unsigned idx)
+{
+    damages->count--;
+    memmove(&damages->pieces[idx], &damages->pieces[idx + 1],
+            (damages->count - idx) * sizeof(damages->pieces[0]));
+}
+
+void rig_damages_promise(struct rig_exec *exec, unsigned heap, const char *reasons)
+{
+    const char **told = exec->damages.reasons[heap];
+    for (unsigned idx = 0; idx < RIG_PROMISED_MAX; idx++) {
+        if (told[idx] == NULL || told[idx] == reasons) {
+            told[idx] = reasons;
+            return;
+        }
+    }
+}
+
+void rig_damages_moved(struct rig_exec *exec, uintptr_t block)
+{
+    struct rig_damages *damages = &exec->damages;
+    for (unsigned idx = damages->count; idx-- > 0;) {
+        if (damages->pieces[idx].live && damages->pieces[idx].block == block) {
+            remove_at(damages, idx);
+        }
+    }
+}
+
+/* What is damaged twice is one piece; damaged back to what it was, none. */
+void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
+{
+    struct rig_damages *damages = &exec->damages;
+    rig_damages_promise(exec, damage->heap, damage->info->reasons);
+    rig_exec_damaged(exec, damage->heap);
+    for (unsigned idx = 0; idx < damages->count; idx++) {
+        struct rig_damage *piece = &damages->pieces[idx];
+        if (piece->address != damage->address || piece->len != damage->len) {
+            continue;
+        }
+        const bool since = memcmp(piece->written, damage->before, damage->len) != 0;
+        if (damage->len == 1 && (since || piece->info->place != damage->info->place)) {
+            continue; /* bits of one byte are damaged apart from each other */
+        }
+        if (since) {
+            *piece = *damage; /* the heap has written there since */
+            return;
+        }
+        memcpy(piece->written, damage->written, damage->len);
+        if (memcmp(piece->before, piece->written, damage->len) == 0) {
+            remove_at(damages, idx);
+        }
+        return;
+    }
+    RIG_CHECK(damages->count < RIG_DAMAGE_MAX);
+    damages->pieces[damages->count++] = *damage;
+}

@@ -29,6 +29,7 @@ build      | uthash-dev            | /usr/include/uthash.h
 build      | libbsd-dev            | /usr/include/bsd/sys/tree.h
 build      | libcjson-dev          | /usr/include/cjson/cJSON.h
 build      | jq                    | jq
+build      | patch                 | patch
 sanitizers | clang-14              | clang-14
 sanitizers | libclang-rt-14-dev    | /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.asan-x86_64.a
 sanitizers | llvm-14               | llvm-cov-14

@@ -76,7 +76,7 @@ const char *fault_site_call(unsigned idx)
     if (idx >= count) {
         return idx - count < FAULT_SITE_MORE ? more[idx - count] : NULL;
     }
-    return fault_plan_call_word((unsigned)nth_site_at(idx)->call);
+    return fault_plan_calls()[nth_site_at(idx)->call];
 }
 
 static unsigned site_idx(const struct nth_site *site)

@@ -3,33 +3,27 @@
  * Plans and their words. */
 #include "plan.h"
 
+#include "near.h"
+
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    const char *word;
-    const char *what;
-} kinds[FAULT_PLAN_KIND_COUNT] = {
-#define FAULT_PLAN_KIND(name, text, what) {text, what},
+static const char *const kinds[FAULT_PLAN_KIND_COUNT] = {
+#define FAULT_PLAN_KIND(name, text, what) (text),
 #include "plan_kind.def"
 };
 
 static const char *const calls[8] = {"reserve", "commit", "decommit", "release",
                                      "protect", "remap",  "lock",     "routine"};
 
+const char *const *fault_plan_calls(void)
+{
+    return calls;
+}
+
 const char *fault_plan_word(unsigned kind)
 {
-    return kind < FAULT_PLAN_KIND_COUNT ? kinds[kind].word : NULL;
-}
-
-const char *fault_plan_what(unsigned kind)
-{
-    return kind < FAULT_PLAN_KIND_COUNT ? kinds[kind].what : NULL;
-}
-
-const char *fault_plan_call_word(unsigned idx)
-{
-    return idx < 8 ? calls[idx] : NULL;
+    return kind < FAULT_PLAN_KIND_COUNT ? kinds[kind] : NULL;
 }
 
 /* ---- From text ------------------------------------------------------------------------------ */
@@ -104,7 +98,7 @@ bool fault_plan_parse(struct fault_plan *plan, const char *text, size_t len_byte
     if (len_bytes > 0 && text[len_bytes - 1] == ':') {
         return false;
     }
-    while (kind < FAULT_PLAN_KIND_COUNT && !is(word, kinds[kind].word)) {
+    while (kind < FAULT_PLAN_KIND_COUNT && !is(word, kinds[kind])) {
         kind++;
     }
     if (kind == FAULT_PLAN_KIND_COUNT) {
@@ -178,41 +172,18 @@ void fault_plan_to_bytes(const struct fault_plan *plan, uint8_t bytes[FAULT_PLAN
 
 /* ---- Near names ----------------------------------------------------------------------------- */
 
-/* Letters that have to be changed, put in or left out, up to a few; words are short. */
-static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    unsigned row[32];
-    if (a_len >= 32 || b_len >= 32) {
-        return 32;
-    }
-    for (unsigned idx = 0; idx <= b_len; idx++) {
-        row[idx] = idx;
-    }
-    for (size_t i = 1; i <= a_len; i++) {
-        unsigned corner = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= b_len; j++) {
-            const unsigned same = corner + (a[i - 1] != b[j - 1]);
-            const unsigned other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            corner = row[j];
-            row[j] = same < other ? same : other;
-        }
-    }
-    return row[b_len];
-}
-
 void fault_plan_near(const char *text, char *out, size_t out_bytes)
 {
     const size_t len = strcspn(text, ":");
     bool any = false;
     for (unsigned kind = 0; kind < FAULT_PLAN_KIND_COUNT; kind++) {
-        any = any || distance(text, len, kinds[kind].word, strlen(kinds[kind].word)) <= 2;
+        any = any || fault_near(text, len, kinds[kind]) <= 2;
     }
     size_t used = 0;
     out[0] = '\0';
     for (unsigned kind = 0; kind < FAULT_PLAN_KIND_COUNT && used < out_bytes; kind++) {
-        const char *word = kinds[kind].word;
-        if (!any || distance(text, len, word, strlen(word)) <= 2) {
+        const char *word = kinds[kind];
+        if (!any || fault_near(text, len, word) <= 2) {
             used +=
                 (size_t)snprintf(out + used, out_bytes - used, "%s%s", used == 0 ? "" : ", ", word);
         }

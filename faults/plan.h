@@ -36,15 +36,11 @@ struct fault_plan {
 #define FAULT_PLAN_TEXT_BYTES 96u /* room for any plan's text */
 #define FAULT_PLAN_BYTES 8u       /* of a plan in a program's header */
 
+/* Words of the calls, by the bits of FAULT_PAGE_*. Units: none. Errors: none. */
+const char *const *fault_plan_calls(void);
+
 /* Word of a kind ("nth"), NULL past the last one. Units: none. Errors: as said. */
 const char *fault_plan_word(unsigned kind);
-
-/* What a kind does, in words, NULL past the last one. Units: none. Errors: as said. */
-const char *fault_plan_what(unsigned kind);
-
-/* Word of bit `idx` of the calls ("commit"), NULL past the last one. Units: none. Errors: as said.
- */
-const char *fault_plan_call_word(unsigned idx);
 
 /* KIND[:N[:CALLS[:COUNT]]], where CALLS are words with + between, or `all`: "nth:3:commit+reserve".
  * True when all of the text is a plan. Units: bytes. Errors: false, `plan` is not written. */

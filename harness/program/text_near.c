@@ -4,37 +4,16 @@
  * that begins with the word is nearer than any other. */
 #include "program/text_near.h"
 
+#include "faults/near.h"
+
 #include <string.h>
 
-#define NAME_BYTES_MAX 40u /* what is longer is cut: no name is */
 #define NEAR_COUNT 3u
-
-static unsigned least(unsigned a, unsigned b)
-{
-    return a < b ? a : b;
-}
 
 static unsigned distance(struct rig_piece token, const char *name)
 {
-    const size_t token_len = token.len < NAME_BYTES_MAX ? token.len : NAME_BYTES_MAX;
-    const size_t name_len = strnlen(name, NAME_BYTES_MAX);
-    unsigned row[NAME_BYTES_MAX + 1];
-    if (token_len > 0 && name_len > token_len && memcmp(token.at, name, token_len) == 0) {
-        return 0;
-    }
-    for (unsigned at = 0; at <= name_len; at++) {
-        row[at] = at;
-    }
-    for (unsigned letter = 0; letter < token_len; letter++) {
-        unsigned corner = row[0]; /* of the row above, one to the left */
-        row[0] = letter + 1;
-        for (unsigned at = 1; at <= name_len; at++) {
-            const unsigned change = corner + (token.at[letter] != name[at - 1]);
-            corner = row[at];
-            row[at] = least(change, least(row[at], row[at - 1]) + 1);
-        }
-    }
-    return row[name_len];
+    const bool begins = strlen(name) > token.len && memcmp(token.at, name, token.len) == 0;
+    return begins && token.len > 0 ? 0 : fault_near(token.at, token.len, name);
 }
 
 /* The nearest name that is not among the first `count` of `taken`, or NULL. */

@@ -24,9 +24,6 @@ static const char *const create_flags[8] = {"no-serialize", "exceptions", "fixed
 static const char *const create_args[8] = {"base", "routine", "lock"};
 static const char *const program_flags[8] = {
     "misuse", "plan", "damage", NULL, NULL, NULL, NULL, "sweep"};
-/* The calls of the page source, and lock creation: FAULT_PAGE_*. */
-static const char *const plan_flags[8] = {"reserve", "commit",  "decommit", "release",
-                                          "protect", "remap",   "lock",     "routine"};
 static const char *const no_words[8] = {NULL};
 
 static const char *const contexts[4] = {
@@ -49,7 +46,7 @@ const char *const *rig_text_flag_words(unsigned op)
         return no_words;
     }
     if (op == RIG_OP_PLAN) {
-        return plan_flags;
+        return fault_plan_calls();
     }
     return op == RIG_OP_CREATE ? create_flags : call_flags;
 }

@@ -113,8 +113,6 @@ void preset_scene(const struct preset *preset, const struct fault_misuse_info *m
     assert(length > 0 && (size_t)length < text_bytes);
 }
 
-#define VARIANTS 7u
-
 static unsigned calls_of(const struct fault_misuse_info *misuse)
 {
     unsigned count = 0;
@@ -126,7 +124,7 @@ static unsigned calls_of(const struct fault_misuse_info *misuse)
 
 unsigned preset_turns(const struct fault_misuse_info *misuse)
 {
-    return 2 * calls_of(misuse) * VARIANTS;
+    return 2 * calls_of(misuse) * FAULT_VARIANTS;
 }
 
 void preset_line(const struct fault_misuse_info *misuse, unsigned turn, char *line,

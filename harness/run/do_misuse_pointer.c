@@ -297,7 +297,9 @@ bool rig_misuse_find(struct rig_exec *exec, struct rig_step *step)
 
 /* ---- Memory of the rig that is passed ---- */
 
-static CRITICAL_SECTION never_made; /* all zero, and never anything else */
+/* All zero, and never anything else. Aligned as a block is: which report a global makes must not be the
+ * linker's choice. */
+static _Alignas(16) CRITICAL_SECTION never_made;
 static const ULONG_PTR constants[64] = {sizeof(HEAP_SUMMARY)};
 
 static char *scratch(struct rig_exec *exec)

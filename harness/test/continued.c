@@ -20,7 +20,8 @@ static unsigned calls;
 /* An address that nothing is mapped at. */
 static LPVOID RIG_NTAPI alloc_faults(HANDLE heap, DWORD flags, SIZE_T bytes)
 {
-    volatile char *nowhere = (volatile char *)(uintptr_t)64;
+    volatile uintptr_t address = 64; /* not for the compiler to know */
+    volatile char *nowhere = (volatile char *)address;
     (void)heap;
     (void)flags;
     (void)bytes;

@@ -95,8 +95,8 @@ static void give_back(void *context)
     (void)exec->subject->HeapFree(exec->step.heap->handle, 0, (PVOID)exec->step.outcome.value);
 }
 
-/* A call is left in its middle; where it asks for no pages there is none, and nothing has happened.
- */
+/* A call is left in its middle; where it asks for no pages, or is refused them before, there is none,
+ * and nothing has happened. */
 static bool interrupt(struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_subject *subject = exec->subject;
@@ -109,7 +109,9 @@ static bool interrupt(struct rig_exec *exec, struct rig_step *step)
     make(exec, step);
     subject->interrupt(0);
     exec->changes[step->heap->idx]++;
-    if (!step->outcome.raised) {
+    const bool left = step->outcome.raised &&
+                      step->outcome.exception.ExceptionCode == RIG_INTERRUPT_CODE;
+    if (!left && (!step->outcome.raised || step->outcome.refusals > 0)) {
         if (step->outcome.value != 0) {
             (void)rig_call_aside(exec, give_back, exec);
         }

@@ -125,6 +125,16 @@ void rig_exec_damaged(struct rig_exec *exec, unsigned idx)
     exec->damaged[idx] = true;
 }
 
+const struct fault_damage_info *rig_exec_damage_at(const struct rig_exec *exec, unsigned idx,
+                                                   unsigned heap, bool *there)
+{
+    if (idx >= exec->damages.count) {
+        return NULL;
+    }
+    *there = exec->damages.pieces[idx].heap == heap;
+    return exec->damages.pieces[idx].info;
+}
+
 bool rig_judge(struct rig_exec *exec, struct rig_step *step)
 {
     struct rig_judge *judge = &exec->judge;

@@ -72,6 +72,11 @@ uint32_t rig_exec_plan_call(const struct rig_exec *exec, uint64_t number);
  * its calls may refuse with a report (rules/damaged.h). Until the heap is destroyed, or the run ends. */
 void rig_exec_damaged(struct rig_exec *exec, unsigned idx);
 
+/* Damage number `idx` that operations of the program have done and that is still there: its row of
+ * the catalogue, and whether it is in heap number `heap`. NULL past the last one. */
+const struct fault_damage_info *rig_exec_damage_at(const struct rig_exec *exec, unsigned idx,
+                                                   unsigned heap, bool *there);
+
 /* What was judged since creation or rig_exec_forget: exercise counts add up over runs. */
 const struct rig_judge *rig_exec_judge(const struct rig_exec *exec);
 void rig_exec_forget(struct rig_exec *exec);

@@ -4,9 +4,10 @@
  * as features, and to whoever reads the numbers. */
 #include "program_target.h"
 
+#include "faults/catalog.h"
+#include "faults/plan.h"
 #include "program/mutate.h"
 #include "program/random.h"
-#include "faults/plan.h"
 #include "run/check.h"
 #include "run/sweep.h"
 #include "stats.h"
@@ -54,6 +55,27 @@ static uint8_t faults; /* RIG_PROGRAM_* of this target */
 static bool without_mutator;
 static bool without_features;
 
+/* For the numbers: a step that met what damage or a plan did before. */
+static void effect_count(const struct rig_step *step)
+{
+    const struct fault_damage_info *damage;
+    const bool reported = step->outcome.reports > 0;
+    bool there = false;
+    rig_stats_add(&stats->faults_judged, step->outcome.refusals > 0);
+    if (step->heap == NULL || (!reported && !step->damage_due)) {
+        return;
+    }
+    for (unsigned idx = 0; (damage = rig_exec_damage_at(exec, idx, step->heap->idx, &there)) != NULL;
+         idx++) {
+        if (there) {
+            rig_stats_add(&stats->faults_judged, 1);
+            rig_stats_add(&stats->faults_reported, reported);
+            atomic_fetch_or_explicit(&stats->damage_rows[damage - fault_damage_info(0)],
+                                     reported ? 3u : 1u, memory_order_relaxed);
+        }
+    }
+}
+
 /* For the numbers: a step that was a fault. */
 static void fault_count(const struct rig_step *step)
 {
@@ -77,6 +99,9 @@ static void tell(void *context, const struct rig_step *step, const struct rig_ju
 {
     (void)context;
     fault_count(step);
+    if (step->op != RIG_OP_MISUSE && !step->nothing) {
+        effect_count(step);
+    }
     if (judge->broken_count == 0) {
         return;
     }

@@ -460,14 +460,25 @@ enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, bool may
     return NTH_OK;
 }
 
+static struct span span_of(const struct nth_block *block)
+{
+    return (struct span){.region = block->region,
+                         .first = block->offset,
+                         .end = block->offset + nth_block_bytes(block),
+                         .merge_previous = true};
+}
+
+enum nth_status nth_backend_give_check(struct nth_heap *heap, const struct nth_block *block)
+{
+    struct span span = span_of(block);
+    return span_check(heap, &span);
+}
+
 enum nth_status nth_backend_give_after(struct nth_heap *heap, const struct nth_block *block,
                                        void (*between)(struct nth_heap *heap, const void *context),
                                        const void *context)
 {
-    struct span span = {.region = block->region,
-                        .first = block->offset,
-                        .end = block->offset + nth_block_bytes(block),
-                        .merge_previous = true};
+    struct span span = span_of(block);
     const enum nth_status status = span_check(heap, &span);
     if (status != NTH_OK) {
         return status;

@@ -27,6 +27,10 @@ enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, bool may
 /* Give a BUSY or CHUNK block back, merging; decommits by the heap's thresholds. */
 enum nth_status nth_backend_give(struct nth_heap *heap, const struct nth_block *block) NTH_MUST_USE;
 
+/* The first half of that alone: whether all that it would touch is whole. */
+enum nth_status nth_backend_give_check(struct nth_heap *heap,
+                                       const struct nth_block *block) NTH_MUST_USE;
+
 /* The same, with `between` run when everything was checked and nothing changed yet. */
 enum nth_status nth_backend_give_after(struct nth_heap *heap, const struct nth_block *block,
                                        void (*between)(struct nth_heap *heap, const void *context),

@@ -334,6 +334,9 @@ static enum nth_status resize_by_copy(struct nth_heap *heap, uint64_t flags,
     void *user = NULL;
     enum nth_status status = nth_info_read(heap, target, &info, &value, &user_flags);
     const uint64_t wish = info ? HEAP_SETTABLE_USER_VALUE : 0u;
+    if (status == NTH_OK && !target->large && target->block.state == NTH_BLOCK_BUSY) {
+        status = nth_backend_give_check(heap, &target->block); /* what meets damage is not begun */
+    }
     status = status == NTH_OK ? allocate_target(heap, wish, bytes, &user, &fresh) : status;
     if (status != NTH_OK) {
         return status;

@@ -364,23 +364,6 @@ static void chunk_dissolve(struct nth_heap *heap, const void *context)
     heap->state.chunk_units -= chunk->units;
 }
 
-/* An empty chunk on its class's list goes back to the back end. */
-static enum nth_status chunk_retire(struct nth_heap *heap, const struct nth_chunk *chunk)
-{
-    const struct nth_block block = {.region = chunk->region,
-                                    .offset = chunk->offset,
-                                    .state = NTH_BLOCK_CHUNK,
-                                    .units = chunk->units};
-    uint64_t chunks = 0;
-    uint32_t free_slots = 0;
-    enum nth_status status = bucket_word(heap, &heap->buckets[chunk->bucket].chunks, &chunks);
-    status = status == NTH_OK ? nth_chunk_check(heap, chunk, &free_slots) : status;
-    if (status == NTH_OK && free_slots != chunk->slots) {
-        status = broken(chunk->region, chunk->offset, "chunk.free");
-    }
-    return status == NTH_OK ? nth_backend_give_after(heap, &block, chunk_dissolve, chunk) : status;
-}
-
 /* Links of a chunk on no list name nobody, free words past its slots tell nothing: they are words all
  * the same. */
 static enum nth_status words_check(const struct nth_heap *heap, const struct nth_chunk *chunk)
@@ -454,45 +437,102 @@ static bool slot_is_of(const struct nth_block *slot, const struct nth_chunk *chu
            slot->region == chunk->region && slot->offset == nth_chunk_slot(chunk, slot->slot);
 }
 
-/* Mark a free slot in its chunk; an empty chunk goes back when the class has another one, or `all`
- * are to go. `*last` is the chunk of the slot before, and becomes this one's. */
-static enum nth_status slot_return(struct nth_heap *heap, const struct nth_block *slot, bool all,
-                                   struct nth_chunk *last)
+static struct nth_block chunk_block(const struct nth_chunk *chunk)
 {
-    struct nth_chunk chunk = *last;
-    struct nth_chunk head;
-    uint64_t bits = 0;
-    uint64_t first = 0;
-    enum nth_status status = slot_is_of(slot, last) ? NTH_OK : nth_chunk_of(heap, slot, &chunk);
-    last->slots = 0; /* not to be used again unless all goes well */
-    status = status == NTH_OK ? free_word(heap, &chunk, slot->slot, &bits) : status;
+    return (struct nth_block){.region = chunk->region,
+                              .offset = chunk->offset,
+                              .state = NTH_BLOCK_CHUNK,
+                              .units = chunk->units};
+}
+
+/* All that giving the chunk back will touch is whole. */
+static enum nth_status retire_look(struct nth_heap *heap, const struct nth_chunk *chunk,
+                                   uint32_t *free_slots)
+{
+    const struct nth_block block = chunk_block(chunk);
+    uint64_t chunks = 0;
+    enum nth_status status = bucket_word(heap, &heap->buckets[chunk->bucket].chunks, &chunks);
+    status = status == NTH_OK ? nth_chunk_check(heap, chunk, free_slots) : status;
+    return status == NTH_OK ? nth_backend_give_check(heap, &block) : status;
+}
+
+static enum nth_status retire_make(struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    const struct nth_block block = chunk_block(chunk);
+    return nth_backend_give_after(heap, &block, chunk_dissolve, chunk);
+}
+
+/* An empty chunk on its class's list goes back to the back end. */
+static enum nth_status chunk_retire(struct nth_heap *heap, const struct nth_chunk *chunk)
+{
+    uint32_t free_slots = 0;
+    enum nth_status status = retire_look(heap, chunk, &free_slots);
+    if (status == NTH_OK && free_slots != chunk->slots) {
+        status = broken(chunk->region, chunk->offset, "chunk.free");
+    }
+    return status == NTH_OK ? retire_make(heap, chunk) : status;
+}
+
+/* What marking a slot free in its chunk will do. */
+struct returning {
+    struct nth_chunk chunk;
+    uint64_t bits;  /* the free word as it is */
+    uint64_t first; /* head of the class's list, where the chunk is on none yet */
+    bool retire;    /* the chunk is empty then, and goes back */
+};
+
+/* First half: look at all of it. An empty chunk goes back when the class has another one, or `all`
+ * are to go. `*last` is the chunk of the slot before, and is not to be used again unless all goes
+ * well. */
+static enum nth_status slot_return_look(struct nth_heap *heap, const struct nth_block *slot,
+                                        bool all, struct nth_chunk *last, struct returning *returning)
+{
     const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
-    if (status == NTH_OK && ((bits & bit) != 0 || chunk.free >= chunk.slots)) {
-        status = broken(chunk.region, chunk.offset, "chunk.free");
+    struct nth_chunk *chunk = &returning->chunk;
+    *returning = (struct returning){.chunk = *last};
+    enum nth_status status = slot_is_of(slot, last) ? NTH_OK : nth_chunk_of(heap, slot, chunk);
+    last->slots = 0;
+    status = status == NTH_OK ? free_word(heap, chunk, slot->slot, &returning->bits) : status;
+    if (status == NTH_OK && ((returning->bits & bit) != 0 || chunk->free >= chunk->slots)) {
+        status = broken(chunk->region, chunk->offset, "chunk.free");
     }
-    if (status == NTH_OK && chunk.free == 0) {
-        status = chunk_head(heap, chunk.bucket, &first, &head);
+    if (status == NTH_OK && chunk->free == 0) {
+        struct nth_chunk head;
+        status = chunk_head(heap, chunk->bucket, &returning->first, &head);
     }
-    if (status != NTH_OK) {
+    if (status != NTH_OK || chunk->free + 1u < chunk->slots) {
         return status;
     }
-    nth_inband_put(heap, chunk.region, free_word_offset(&chunk, slot->slot), bits | bit);
-    const bool was_full = chunk.free == 0;
-    chunk.free++;
-    chunk_info_put(heap, &chunk);
-    if (was_full) {
-        chunk_push(heap, &chunk, first);
-    }
-    if (chunk.free < chunk.slots) {
-        *last = chunk;
-        return NTH_OK;
-    }
-    uint64_t next = 0;
+    uint64_t next = returning->first;
     uint64_t previous = 0;
-    status = chunk_link(heap, &chunk, NTH_CHUNK_NEXT, &next);
-    status = status == NTH_OK ? chunk_link(heap, &chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
-    const bool spare = next != 0 || previous != 0;
-    return status == NTH_OK && (all || spare) ? chunk_retire(heap, &chunk) : status;
+    if (chunk->free > 0) {
+        status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
+        status =
+            status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+    }
+    uint32_t free_slots = 0;
+    returning->retire = all || next != 0 || previous != 0;
+    return status == NTH_OK && returning->retire ? retire_look(heap, chunk, &free_slots) : status;
+}
+
+/* Second half: everything was looked at. `*last` becomes this slot's chunk. */
+static enum nth_status slot_return_make(struct nth_heap *heap, const struct nth_block *slot,
+                                        struct returning *returning, struct nth_chunk *last)
+{
+    const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
+    struct nth_chunk *chunk = &returning->chunk;
+    nth_inband_put(heap, chunk->region, free_word_offset(chunk, slot->slot), returning->bits | bit);
+    const bool was_full = chunk->free == 0;
+    chunk->free++;
+    chunk_info_put(heap, chunk);
+    if (was_full) {
+        chunk_push(heap, chunk, returning->first);
+    }
+    if (returning->retire) {
+        return retire_make(heap, chunk);
+    }
+    *last = *chunk;
+    return NTH_OK;
 }
 
 /* One free slot out of the class's first chunk, which leaves the list when it has no more. */
@@ -586,11 +626,14 @@ static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *c
     enum nth_status status = magazine_fill(heap, cache, bucket, &fill);
     while (status == NTH_OK && nth_fill_count(fill) > keep) {
         struct nth_block slot;
+        struct returning returning;
         status = magazine_top(heap, cache, bucket, fill, &slot);
+        status =
+            status == NTH_OK ? slot_return_look(heap, &slot, all, &last, &returning) : status;
         if (status == NTH_OK) {
             fill--;
             nth_cache_fill_put(cache, bucket, fill, heap->config.key.first);
-            status = slot_return(heap, &slot, all, &last);
+            status = slot_return_make(heap, &slot, &returning, &last);
         }
     }
     return status;
@@ -780,22 +823,6 @@ enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t 
     return NTH_OK;
 }
 
-/* All that marking the slot in its chunk will touch is whole: looked at before anything changes. */
-static enum nth_status slot_return_check(struct nth_heap *heap, const struct nth_block *slot,
-                                         const struct nth_chunk *chunk)
-{
-    struct nth_chunk head;
-    uint64_t bits = 0;
-    uint64_t first = 0;
-    const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
-    const enum nth_status status = free_word(heap, chunk, slot->slot, &bits);
-    if (status == NTH_OK && ((bits & bit) != 0 || chunk->free >= chunk->slots)) {
-        return broken(chunk->region, chunk->offset, "chunk.free");
-    }
-    return status == NTH_OK && chunk->free == 0 ? chunk_head(heap, chunk->bucket, &first, &head)
-                                                : status;
-}
-
 enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
 {
     struct nth_cache *cache = nth_cache_own(heap);
@@ -803,6 +830,7 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
     uint32_t fill = 0;
     enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
     struct nth_chunk chunk;
+    struct returning returning;
     status = status == NTH_OK ? nth_chunk_of(heap, block, &chunk) : status;
     if (status == NTH_OK && cache != NULL) {
         status = magazine_fill(heap, cache, bucket, &fill);
@@ -813,7 +841,7 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
         }
     }
     if (status == NTH_OK && cache == NULL) {
-        status = slot_return_check(heap, block, &chunk);
+        status = slot_return_look(heap, block, false, &chunk, &returning);
     }
     if (status != NTH_OK) {
         return status;
@@ -823,11 +851,7 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
     block->slack = 0;
     nth_block_write(heap, block);
     if (cache == NULL) {
-        struct nth_chunk last = {.slots = 0};
-        if (slot_return(heap, block, false, &last) != NTH_OK) {
-            nth_self.call->noted = 0; /* the slot is free; its chunk stays, and who needs it will see */
-        }
-        return NTH_OK;
+        return slot_return_make(heap, block, &returning, &chunk);
     }
     magazine_push(heap, cache, bucket, fill, nth_block_reference(block->region, block->offset));
     return NTH_OK;

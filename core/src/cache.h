@@ -10,6 +10,8 @@
 struct nth_cache {
     NTH_ATOMIC(uint64_t) owner; /* sealed word: struct nth_thread *, or 0: another may take over */
     uint64_t counts[NTH_BUCKET_COUNT]; /* fill words, their complement above, under the key */
+    uint64_t mirror[NTH_BUCKET_COUNT]; /* all of that once more, complemented: an older fill put
+                                          back in one place is noticed by the other */
     uint64_t slots[NTH_BUCKET_COUNT][NTH_LFH_MAGAZINE_MAX]; /* sealed references to headers */
 };
 
@@ -37,6 +39,7 @@ static inline void nth_cache_fill_put(struct nth_cache *cache, uint32_t bucket, 
                                       uint64_t key)
 {
     cache->counts[bucket] = (fill | (uint64_t)~fill << 32) ^ key;
+    cache->mirror[bucket] = ~cache->counts[bucket];
 }
 
 /* False when the word is not whole. */
@@ -46,6 +49,7 @@ static inline bool nth_cache_fill(const struct nth_cache *cache, uint32_t bucket
     const uint64_t word = cache->counts[bucket] ^ key;
     *fill = (uint32_t)word;
     return (uint32_t)(word >> 32) == (uint32_t)~word &&
+           cache->mirror[bucket] == ~cache->counts[bucket] &&
            nth_fill_count(*fill) <= nth_fill_limit(*fill) &&
            nth_fill_limit(*fill) <= NTH_LFH_MAGAZINE_MAX;
 }

@@ -231,6 +231,7 @@ static void tell_caches(struct visitor *visitor, struct nth_heap *heap)
         }
         tell(visitor, "cache.owner", NTH_FIELD_CACHE, &cache->owner, sizeof(cache->owner), NULL);
         tell(visitor, "cache.counts", NTH_FIELD_CACHE, cache->counts, sizeof(cache->counts), NULL);
+        tell(visitor, "cache.mirror", NTH_FIELD_CACHE, cache->mirror, sizeof(cache->mirror), NULL);
         tell(visitor, "cache.slots", NTH_FIELD_CACHE, cache->slots, sizeof(cache->slots), NULL);
         tell_rest(visitor, "cache.spare", cache + 1);
     }
@@ -247,6 +248,8 @@ static void tell_heap(struct visitor *visitor, struct nth_heap *heap)
     tell(visitor, "heap.bins", NTH_FIELD_STATE, heap->bins, sizeof(heap->bins), NULL);
     tell(visitor, "heap.bin_map", NTH_FIELD_STATE, heap->bin_map, sizeof(heap->bin_map), NULL);
     tell(visitor, "heap.buckets", NTH_FIELD_STATE, heap->buckets, sizeof(heap->buckets), NULL);
+    tell(visitor, "heap.bucket_sums", NTH_FIELD_STATE, heap->bucket_sums,
+         sizeof(heap->bucket_sums), NULL);
     tell(visitor, "heap.segments", NTH_FIELD_STATE, heap->segments, sizeof(heap->segments), NULL);
     tell(visitor, "heap.caches", NTH_FIELD_STATE, heap->caches, sizeof(heap->caches), NULL);
     tell_rest(visitor, "heap.spare", heap + 1);

@@ -22,28 +22,28 @@ static enum nth_status broken(const struct nth_region *region, uint64_t offset, 
 #define BUCKET_WORDS (sizeof(struct nth_bucket) / sizeof(uint64_t))
 
 /* The class that a word belongs to. */
-static struct nth_bucket *bucket_around(struct nth_heap *heap, const uint64_t *word)
+static size_t bucket_around(const struct nth_heap *heap, const uint64_t *word)
 {
-    return &heap->buckets[(size_t)(word - &heap->buckets[0].partial) / BUCKET_WORDS];
+    return (size_t)(word - &heap->buckets[0].partial) / BUCKET_WORDS;
 }
 
-static uint64_t bucket_sum(const struct nth_heap *heap, const struct nth_bucket *bucket)
+static uint64_t bucket_sum(const struct nth_heap *heap, size_t idx)
 {
-    return nth_seal(&bucket->partial, BUCKET_WORDS - 1u,
-                    nth_seal_key(heap->config.key.second, bucket));
+    const struct nth_bucket *bucket = &heap->buckets[idx];
+    return nth_seal(&bucket->partial, BUCKET_WORDS, nth_seal_key(heap->config.key.second, bucket));
 }
 
 static void bucket_put(struct nth_heap *heap, uint64_t *word, uint64_t value)
 {
-    struct nth_bucket *bucket = bucket_around(heap, word);
+    const size_t idx = bucket_around(heap, word);
     nth_heap_put(heap, word, value);
-    bucket->sum = bucket_sum(heap, bucket);
+    heap->bucket_sums[idx] = bucket_sum(heap, idx);
 }
 
 static enum nth_status bucket_word(struct nth_heap *heap, const uint64_t *word, uint64_t *value)
 {
-    const struct nth_bucket *bucket = bucket_around(heap, word);
-    if (bucket->sum != bucket_sum(heap, bucket)) { /* a word of another time was put back */
+    const size_t idx = bucket_around(heap, word);
+    if (heap->bucket_sums[idx] != bucket_sum(heap, idx)) { /* words of another time were put back */
         nth_note(NTH_CORRUPT_HEAP_STATE, NULL, "heap.buckets");
         return NTH_CORRUPT;
     }

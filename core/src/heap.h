@@ -67,7 +67,6 @@ struct nth_bucket {
     uint64_t outstanding; /* sealed: back-end blocks of the class (20 bits) and its allocations
                              so far (20), until it starts; bit 40: it has */
     uint64_t chunks;      /* sealed: how many chunks the class has */
-    uint64_t sum;         /* over the three: all of them are of one time */
 };
 
 struct nth_heap {
@@ -76,6 +75,8 @@ struct nth_heap {
     uint64_t bins[NTH_BIN_COUNT];        /* sealed references to the first free block */
     uint64_t bin_map[NTH_BIN_MAP_WORDS]; /* sealed: a bit a list that is not empty */
     struct nth_bucket buckets[NTH_BUCKET_COUNT];
+    uint64_t bucket_sums[NTH_BUCKET_COUNT]; /* over each class's words, away from them: all of them
+                                               are of this time */
     uint64_t segments[NTH_SEGMENT_NEAR_COUNT]; /* sealed words: region addresses */
     uint64_t caches[NTH_CACHE_MAX_COUNT];      /* sealed words: magazine addresses */
 };

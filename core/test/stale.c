@@ -172,6 +172,37 @@ static void a_class_word_of_another_time_is_noticed_when_the_class_is_used(void 
     rig_report_demand_field(NTH_CORRUPT_HEAP_STATE, heap, NULL, "heap.buckets");
 }
 
+/* Every word of a field put back, not one: what is compared must stand elsewhere. A class's words are
+ * looked at when its magazine is empty. */
+static void a_whole_field_of_another_time_is_noticed_when_it_is_used(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        enum nth_reason reason;
+        const char *told;
+    } rows[] = {
+        {"heap.buckets", NTH_CORRUPT_HEAP_STATE, "heap.buckets"},
+        {"heap.bucket_sums", NTH_CORRUPT_HEAP_STATE, "heap.buckets"},
+        {"cache.counts", NTH_CORRUPT_CACHE, "cache.counts"},
+        {"cache.mirror", NTH_CORRUPT_CACHE, "cache.counts"},
+    };
+    for (size_t idx = 0; idx < sizeof(rows) / sizeof(rows[0]); idx++) {
+        HANDLE heap = front_new();
+        save(heap, rows[idx].name, &saved);
+        for (unsigned count = 0; count < FRONT_COUNT; count++) { /* chunks and magazines change */
+            assert_non_null(HeapAlloc(heap, 0, 40));
+        }
+        assert_true(put_back(&saved, saved.field.address));
+        struct rig_outcome outcome = rig_alloc(heap, 0, 40);
+        for (unsigned left = 4u * FRONT_COUNT; outcome.value != 0 && left > 0; left--) {
+            outcome = rig_alloc(heap, 0, 40);
+        }
+        rig_demand_value(&outcome, 0);
+        rig_report_demand_field(rows[idx].reason, heap, NULL, rows[idx].told);
+    }
+}
+
 static BOOLEAN damage_free_words(void *context, const struct nth_field *field)
 {
     (void)context;
@@ -215,6 +246,7 @@ int main(void)
         TEST(a_bitmap_of_another_time_is_noticed_by_the_next_search),
         TEST(a_segment_that_is_hidden_is_noticed_by_a_walk),
         TEST(a_class_word_of_another_time_is_noticed_when_the_class_is_used),
+        TEST(a_whole_field_of_another_time_is_noticed_when_it_is_used),
         TEST(an_allocation_that_meets_damage_in_a_refill_takes_nothing),
     };
     return cmocka_run_group_tests_name("stale", tests, NULL, NULL);

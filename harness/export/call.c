@@ -159,7 +159,12 @@ static void statement_put(struct emit *emit, struct text *text, const struct tap
     outs_put(emit, text, call);
 }
 
-/* What the call gave in the rig, as a C string. */
+/* What a call of the operation that ended in a finding gave in the rig is part of the finding. */
+static bool shows_finding(const struct emit *emit, const struct tape_step *step)
+{
+    return step->last && emit->tape->end == TAPE_FINDING;
+}
+
 static void came_write(struct emit *emit, const struct tape_call *call,
                        const struct tape_step *step)
 {
@@ -223,7 +228,7 @@ void rig_emit_call_write(struct emit *emit, const struct tape_step *step,
     emit->uses_call = emit->uses_call || strcmp(macro, "CALL") == 0;
     (void)fprintf(emit->code, "    %s(%u, \"%s\", %s%s);\n", macro, step->idx,
                   rig_tape_call_info(call->what)->name, filtered, made);
-    if (step->last && emit->tape->end == TAPE_FINDING) {
+    if (shows_finding(emit, step)) {
         came_write(emit, call, marked ? step : NULL);
     }
     routine_heap_write(emit, step, call);
@@ -326,7 +331,7 @@ void rig_emit_walk_write(struct emit *emit, const struct tape_step *step, size_t
     emit->uses_walk_win32 = emit->uses_walk_win32 || !rtl;
     (void)fprintf(emit->code, "    LOOK(%u, \"%s\", %s(%s));\n", step->idx,
                   rig_tape_call_info(call->what)->name, rtl ? "walk_rtl" : "walk_win32", made);
-    if (step->last && emit->tape->end == TAPE_FINDING) {
+    if (shows_finding(emit, step)) {
         rig_emit_walk_given(emit, from, count, &came);
         (void)fprintf(emit->code, "    came(\"%s\");\n", given);
     }
@@ -433,8 +438,10 @@ void rig_emit_service_write(struct emit *emit, const struct tape_step *step,
         emit->uses_balance = true;
         (void)fprintf(emit->code, "    LOOK(%u, \"what core holds\", give_balance());\n",
                       step->idx);
-        (void)fprintf(emit->code, "    came(\"%zu %zu %zu\");\n", (size_t)call->arguments[0],
-                      (size_t)call->arguments[1], (size_t)call->arguments[2]);
+        if (shows_finding(emit, step)) {
+            (void)fprintf(emit->code, "    came(\"%zu %zu %zu\");\n", (size_t)call->arguments[0],
+                          (size_t)call->arguments[1], (size_t)call->arguments[2]);
+        }
         break;
     default:
         fill_write(emit, call);

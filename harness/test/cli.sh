@@ -2,32 +2,8 @@
 # The command as its users meet it: good input, bad input, pipes, exit statuses, JSON.
 # usage: cli.sh BIN_DIR SOURCE_DIR
 set -u
-heaprig=$1/heaprig
-if [ ! -x "$heaprig" ]; then
-    echo "cli: left out: this build has no heaprig"
-    exit 0
-fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failed=0
-
-fail() {
-    echo "cli: $*"
-    failed=1
-}
-
-# expect STATUS ERROR COMMAND...: the exit status, and standard error to the letter (when ERROR is
-# -, there may be anything). What was printed is left in ./out.
-expect() {
-    local status=$1 error=$2 got
-    shift 2
-    "$@" >out 2>err </dev/null
-    got=$?
-    [ "$got" = "$status" ] || fail "$*: exit status $got, expected $status: $(head -c 500 err)"
-    [ "$error" = - ] || [ "$(cat err)" = "$error" ] ||
-        fail "$*: said '$(head -c 500 err)', expected '$error'"
-}
+# shellcheck source=harness/test/support/command.sh
+. "$(dirname "$0")/support/command.sh"
 
 # has WORDS: ./out holds them.
 has() {
@@ -51,7 +27,7 @@ RtlFreeHeap s1
 TEXT
 
 # ---- Usage ---------------------------------------------------------------------------------------
-commands=$(sed -n 's/^RIG_COMMAND(\([a-z]*\),.*/\1/p' "$2/harness/cli/commands.def")
+commands=$(sed -n 's/^RIG_COMMAND(\([a-z]*\),.*/\1/p' "$source/harness/cli/commands.def")
 all=$(paste -sd, <<<"$commands" | sed 's/,/, /g')
 [[ $all == *bench,* ]] || fail "commands.def: found '$all'"
 expect 2 "heaprig: expected a subcommand: $all" "$heaprig"

@@ -3,21 +3,8 @@
 # calls as the rig with the same results, and show the same findings; on a sound core they show none.
 # usage: export.sh BIN SOURCE
 set -u
-bin=$(cd "$1" && pwd) source=$(cd "$2" && pwd)
-heaprig=$bin/heaprig
-if [ ! -x "$heaprig" ]; then
-    echo "export: left out: this build has no heaprig"
-    exit 0
-fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failed=0
-
-fail() {
-    echo "export: $*"
-    failed=1
-}
+# shellcheck source=harness/test/support/command.sh
+. "$(dirname "$0")/support/command.sh"
 
 # As the build links its own command, with other objects and another library.
 build=$(cd "$bin/.." && pwd)
@@ -55,16 +42,6 @@ same() {
     diff "$name.want" "$name.got" >"$name.diff" || fail "$name: $(head -n 4 "$name.diff")"
     compared=$((compared + $(wc -l <"$name.want")))
     count=$((count + 1))
-}
-
-# ---- Bad input -----------------------------------------------------------------------------------
-expect() {
-    local status=$1 error=$2 got
-    shift 2
-    "$@" >out 2>err </dev/null
-    got=$?
-    [ "$got" = "$status" ] || fail "$*: exit status $got, expected $status: $(head -c 500 err)"
-    [ "$(cat err)" = "$error" ] || fail "$*: said '$(head -c 500 err)', expected '$error'"
 }
 expect 2 'heaprig export: expected one file, as in: heaprig export seed.heap' "$heaprig" export
 expect 2 'heaprig export: none.heap: expected a file to read: No such file or directory' \

@@ -2,32 +2,8 @@
 # heaprig shrink: small programs that show the same finding, the same each time; crashes and hangs too.
 # usage: shrink.sh BIN SOURCE
 set -u
-bin=$(cd "$1" && pwd) source=$(cd "$2" && pwd)
-heaprig=$bin/heaprig
-if [ ! -x "$heaprig" ]; then
-    echo "shrink: left out: this build has no heaprig"
-    exit 0
-fi
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 1
-failed=0
-
-fail() {
-    echo "shrink: $*"
-    failed=1
-}
-
-# expect STATUS ERROR COMMAND...: as in cli.sh.
-expect() {
-    local status=$1 error=$2 got
-    shift 2
-    "$@" >out 2>err </dev/null
-    got=$?
-    [ "$got" = "$status" ] || fail "$*: exit status $got, expected $status: $(head -c 500 err)"
-    [ "$error" = - ] || [ "$(cat err)" = "$error" ] ||
-        fail "$*: said '$(head -c 500 err)', expected '$error'"
-}
+# shellcheck source=harness/test/support/command.sh
+. "$(dirname "$0")/support/command.sh"
 
 # records FILE: how many there are in its text.
 records() {

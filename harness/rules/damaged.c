@@ -48,6 +48,28 @@ static bool refused(const struct rig_step *step)
     }
 }
 
+/* D10: one call, one report. */
+static bool once(const struct rig_step *step)
+{
+    switch (step->op) {
+    case RIG_OP_ALLOC:
+    case RIG_OP_REALLOC:
+    case RIG_OP_FREE:
+    case RIG_OP_SIZE:
+    case RIG_OP_SET_USER_VALUE:
+    case RIG_OP_GET_USER_INFO:
+    case RIG_OP_SET_USER_FLAGS:
+    case RIG_OP_VALIDATE:
+    case RIG_OP_SUMMARY:
+    case RIG_OP_ZERO:
+    case RIG_OP_QUERY:
+    case RIG_OP_SET:
+        return step->outcome.reports <= 1 + step->outcome.reentries;
+    default:
+        return true; /* several calls, or several heaps */
+    }
+}
+
 /* ---- Where damage is written ---- */
 
 static bool stopped(const struct rig_step *step)
@@ -120,7 +142,7 @@ static void judge_damaged(struct rig_judge *judge, const struct rig_step *step)
     if (noticed(step)) {
         const bool as_said = promised(step) && of_heap(step);
         judge->broken_count = 0;
-        CLAUSE(D10, step->op != RIG_OP_MISUSE, refused(step));
+        CLAUSE(D10, step->op != RIG_OP_MISUSE, refused(step) && once(step));
         CLAUSE(ALLOC_19, step->op == RIG_OP_ALLOC && !step->win32, refused(step));
         CLAUSE(HALLOC_12, step->op == RIG_OP_ALLOC && step->win32, refused(step));
         CLAUSE(D86, step->damage_due || !as_said, as_said);

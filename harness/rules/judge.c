@@ -4,10 +4,8 @@
 #include "judge.h"
 
 #include "damaged.h"
-
-#include "shortage.h"
-
 #include "misuse.h"
+#include "shortage.h"
 
 #include "../run/check.h"
 

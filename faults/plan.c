@@ -189,9 +189,3 @@ void fault_plan_near(const char *text, char *out, size_t out_bytes)
         }
     }
 }
-
-bool fault_plan_lies(const struct fault_plan *plan)
-{
-    return plan->kind == FAULT_PLAN_ELSEWHERE || plan->kind == FAULT_PLAN_LESS ||
-           plan->kind == FAULT_PLAN_SECRET;
-}

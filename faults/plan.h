@@ -60,7 +60,4 @@ void fault_plan_to_bytes(const struct fault_plan *plan, uint8_t bytes[FAULT_PLAN
  * `out` has room for `out_bytes`. Units: bytes. Errors: none. */
 void fault_plan_near(const char *text, char *out, size_t out_bytes);
 
-/* The plan lies, so that core's accounts may differ from the page source's. Units: none. */
-bool fault_plan_lies(const struct fault_plan *plan);
-
 #endif

@@ -140,7 +140,7 @@ struct nth_locks {
 /** The default lock table (POSIX mutexes from a pool). Never NULL. */
 const struct nth_locks *nth_locks_os(void);
 
-/** Reasons for a report; the texts are in core/src/reasons.def. */
+/** Reasons for a report; the texts are in <ntheap/reasons.def>. */
 enum nth_reason {
 #define NTH_REASON(name, text) NTH_CORRUPT_##name,
 #include <ntheap/reasons.def>

@@ -4,23 +4,33 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ci/fuzz.sh [--help] [--seconds N] [--timeout N] [--json] [--merge] [--from DIR] [TARGET...]
+usage: ci/fuzz.sh [--help] [--engine E] [--jobs N] [--seconds N | --hours N] [--timeout N] [--json]
+                  [--merge] [--preset P] [--from DIR] [TARGET...]
 
-Installs what is missing, builds preset fuzz, and runs each target (default: all) under libFuzzer,
-two processes at once. They start from corpus/ and from what former runs found, which stays outside
-git in build/fuzz/work. Then prints a table and every finding with the command that shows it again.
+Installs what is missing, builds the targets for their engines, and runs each target (default: all)
+for a share of the time. It starts from corpus/ and from what former runs found, which stays outside
+git in build/fuzz (work/, afl/): a second run goes on where the first stopped. Then prints a table
+and every finding with the command that shows it again.
 
+  --engine E    libfuzzer (default), afl, or mix: both, which give each other what they find
+  --jobs N      processes at a time: 2 by default, 4 with mix. With afl the first is the main
+                instance, the second has ASan, the third CMPLOG, more are plain; with one alone it has
+                ASan. With mix the first is libFuzzer, then these three, then both in turn
   --seconds N   for all targets together, default 120
+  --hours N     the same in hours
   --timeout N   an input that takes so many seconds is a finding, default 25
   --json        one object a line instead of the table
   --merge       add inputs that reach something new to corpus/*/found, 2 MiB in all at most, and
                 sweep them (heaprig sweep)
-  --from DIR    take bin/, corpus/ and targets.list from DIR instead of building
+  --preset P    libFuzzer's build: fuzz (default: ASan and UBSan), fuzz-msan or fuzz-tsan
+  --from DIR    take bin/, corpus/ and targets.list from DIR instead of building, and AFL++'s builds
+                from DIR/afl, DIR/afl-plain and DIR/afl-cmplog
   TARGET        run these only
 
 Ctrl-C ends the run early; the table is printed all the same. Exit status: 1 when there is a finding,
 or when a target ran fewer than 1,000 inputs, has no coverage counters, or exercised fewer clauses
-than its corpus alone; 2 bad usage.
+than its corpus alone; 2 bad usage, an engine that cannot be installed, a full disk, a fuzzer that was
+killed. Whatever ends it, corpora and findings stay where they are.
 TEXT
 }
 
@@ -33,26 +43,41 @@ number() {
     [[ ${2-} =~ ^[1-9][0-9]{0,6}$ ]] || die 2 "$1 '${2-}': expected a whole number from 1"
 }
 
-seconds=120 timeout=25 json=no merge=no dir='' targets=()
+seconds=120 timeout=25 json=no merge=no from='' targets=() engine=libfuzzer jobs='' preset=fuzz
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
         usage
         exit 0
         ;;
-    --seconds)
+    --seconds | --timeout | --jobs)
         number "$1" "${2-}"
-        seconds=$2
+        case $1 in
+        --seconds) seconds=$2 ;;
+        --timeout) timeout=$2 ;;
+        --jobs) jobs=$2 ;;
+        esac
         shift
         ;;
-    --timeout)
+    --hours)
         number "$1" "${2-}"
-        timeout=$2
+        seconds=$(($2 * 3600))
+        shift
+        ;;
+    --engine)
+        [[ ${2-} =~ ^(libfuzzer|afl|mix)$ ]] || die 2 "--engine '${2-}': expected libfuzzer, afl or mix"
+        engine=$2
+        shift
+        ;;
+    --preset)
+        [[ ${2-} =~ ^fuzz(-msan|-tsan)?$ ]] ||
+            die 2 "--preset '${2-}': expected fuzz, fuzz-msan or fuzz-tsan"
+        preset=$2
         shift
         ;;
     --from)
         [ -f "${2-}/targets.list" ] || die 2 "--from '${2-}': expected a folder with targets.list"
-        dir=$(cd "$2" && pwd)
+        from=$(cd "$2" && pwd)
         shift
         ;;
     --json) json=yes ;;
@@ -62,33 +87,76 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+: "${jobs:=$([ "$engine" = mix ] && echo 4 || echo 2)}"
+[ "$engine" != mix ] || [ "$jobs" -ge 2 ] || die 2 "--jobs 1: --engine mix wants 2 or more"
+[ "$engine" != afl ] || [ "$merge" = no ] || die 2 "--merge: needs libFuzzer, --engine libfuzzer or mix"
 
 cd "$(dirname "$0")/.."
+# shellcheck source=ci/lib/libfuzzer.sh
+. ci/lib/libfuzzer.sh
+# shellcheck source=ci/lib/afl.sh
+. ci/lib/afl.sh
+# shellcheck source=ci/lib/fleet.sh
+. ci/lib/fleet.sh
 ulimit -f 262144 # 256 MiB a file: a loop that prints must not fill the disk
 inputs_min=1000
 found_max_kib=2048
 findings_max=3 # of one process: then it is not started again
+start_mib=256  # free on the disk, or nothing is begun
+run_mib=64     # free on the disk, or the run ends
 
 # ---- Build ----------------------------------------------------------------------------------------
 
-if [ -z "$dir" ]; then
-    dir=build/fuzz
-    ci/setup.sh build fuzz
-    mkdir -p "$dir"
-    printf 'building preset fuzz, log in %s\n' "$dir/build.log" >&2
-    { cmake --preset fuzz && cmake --build --preset fuzz --target heaprig_fuzz; } \
-        >"$dir/build.log" 2>&1 || {
-        cat "$dir/build.log" >&2
+# Processes of a run, a line each: what afl-fuzz calls it, or its number, and the build it takes.
+mapfile -t fleet < <(fleet_of "$engine" "$jobs")
+builds=() # those builds, each once
+for process in "${fleet[@]}"; do
+    kind=${process#* }
+    if [[ " ${builds[*]-} " != *" $kind "* ]]; then
+        builds+=("$kind")
+    fi
+done
+if [[ " ${builds[*]} " == *" afl-cmplog "* && " ${builds[*]} " != *" afl-plain "* ]]; then
+    builds+=(afl-plain)
+fi
+
+dir=${from:-build/fuzz}
+mkdir -p "$dir" 2>/dev/null || die 2 "$dir: expected a folder that can be made"
+disk_check "$start_mib" || die 2 "$dir: expected $start_mib MiB free on its disk: make room, or delete $dir/work"
+declare -A programs=() # build -> folder with its bin/
+for kind in "${builds[@]}"; do
+    preset_of=$([ "$kind" = libfuzzer ] && echo "$preset" || echo "$kind")
+    if [ -n "$from" ]; then
+        programs[$kind]=$([ "$kind" = libfuzzer ] && echo "$from" || echo "$from/$kind")
+        [ -d "${programs[$kind]}/bin" ] || die 2 "--from $from: expected ${programs[$kind]}/bin, the build $kind"
+        continue
+    fi
+    programs[$kind]=build/$preset_of
+    ci/setup.sh build fuzz "$(fleet_part "$preset_of")" >&2 || exit 2
+    mkdir -p "build/$preset_of"
+    printf 'building preset %s, log in %s\n' "$preset_of" "build/$preset_of/build.log" >&2
+    { cmake --preset "$preset_of" && cmake --build --preset "$preset_of" --target heaprig_fuzz; } \
+        >"build/$preset_of/build.log" 2>&1 || {
+        cat "build/$preset_of/build.log" >&2
         die 1 "the build failed"
     }
+done
+started=() # how MSan and TSan are started
+if [[ $preset == *-?san ]]; then
+    started=(ci/run-sanitized.sh)
 fi
+if [ "$engine" != libfuzzer ]; then
+    command -v afl-fuzz >/dev/null || die 2 "afl-fuzz: not found, ci/setup.sh afl installs it"
+fi
+home=${from:-${programs[${builds[0]}]}} # where targets.list and corpora are
+corpora=$home/corpus
 declare -A corpus_of
 known=()
 while read -r name folder; do
     [ -n "$name" ] || continue
     known+=("$name")
     corpus_of[$name]=$folder
-done <"$dir/targets.list"
+done <"$home/targets.list"
 for target in "${targets[@]}"; do
     [ -n "${corpus_of[$target]-}" ] || die 2 "unknown target '$target', expected one of: ${known[*]}"
 done
@@ -103,23 +171,11 @@ export ASAN_OPTIONS=${ASAN_OPTIONS-allocator_may_return_null=1:detect_odr_violat
 export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1:halt_on_error=1}
 if [ -z "${ASAN_SYMBOLIZER_PATH-}" ] && command -v llvm-symbolizer-14 >/dev/null; then
     ASAN_SYMBOLIZER_PATH=$(command -v llvm-symbolizer-14)
-    export ASAN_SYMBOLIZER_PATH
+    export ASAN_SYMBOLIZER_PATH MSAN_SYMBOLIZER_PATH=$ASAN_SYMBOLIZER_PATH
 fi
+export TSAN_OPTIONS=${TSAN_OPTIONS-halt_on_error=1:external_symbolizer_path=${ASAN_SYMBOLIZER_PATH-}}
 
 # ---- One target -----------------------------------------------------------------------------------
-
-# libFuzzer's options of a target: its .options file, its dictionary.
-options_of() {
-    local file=$dir/bin/$1
-    if [ -f "$file.options" ]; then
-        sed -n '/^\[libfuzzer\]/,/^\[/s/^\([a-z_]*\) *= *\([^ ]*\)$/-\1=\2/p' "$file.options" |
-            grep -v -e '^-dict=' -e '^-timeout=' || true
-    fi
-    if [ -f "$file.dict" ]; then
-        echo "-dict=$file.dict"
-    fi
-    printf '%s\n' "-timeout=$timeout" -rss_limit_mb=2560 -print_funcs=0 -print_final_stats=1
-}
 
 # What a process that ended with a finding said it was.
 finding_in() {
@@ -134,34 +190,22 @@ finding_in() {
 
 # Note a finding: what it was and the command that shows it.
 finding_note() {
-    local target=$1 log=$2 artifact command
-    artifact=$(sed -n 's/.*Test unit written to \(.*\)$/\1/p' "$log" | tail -n1)
-    command="$dir/bin/$target $artifact"
-    case $artifact in
-    *timeout-*) command="$dir/bin/$target -timeout=$timeout $artifact" ;;
-    *oom-*) command="$dir/bin/$target -rss_limit_mb=2560 $artifact" ;;
-    '') command="$dir/bin/$target -runs=0 $dir/corpus/${corpus_of[$target]}" ;;
-    esac
-    printf '%s\t%s\n' "$(finding_in "$log")" "$command" >>"$run/$target.findings"
+    printf '%s\t%s\n' "$2" "$3" >>"$run/$1.findings"
 }
 
-# One process of a target, started again after a finding until the time is over.
-job() {
-    local target=$1 number=$2 end=$3 left status findings=0 options
-    mapfile -t options < <(options_of "$target")
-    while left=$((end - SECONDS)) && [ "$left" -gt 0 ] && [ "$findings" -lt "$findings_max" ]; do
-        local log=$run/$target.$number.$findings.log
-        status=0
-        HEAPRIG_STATS=$run/$target.stats timeout -k 5 $((left + timeout + 20)) \
-            "$dir/bin/$target" "${options[@]}" "-max_total_time=$left" "-seed=$((number * 1000 + findings + 1))" \
-            "-artifact_prefix=$dir/findings/$target/" "$dir/work/$target" \
-            "$dir/corpus/${corpus_of[$target]}" >"$log" 2>&1 || status=$?
-        case $status in
-        0 | 72 | 130) return ;; # its time is over, or Ctrl-C
-        esac
-        finding_note "$target" "$log"
-        findings=$((findings + 1))
-    done
+# True when a fuzzer ended because somebody else ended it: killed_note TARGET WHO STATUS LOG. An input
+# that kills its process leaves a file behind, or a word in the log.
+killed_note() {
+    case $3 in
+    137 | 143) ;;
+    *) return 1 ;;
+    esac
+    if grep -q -e 'Test unit written' -e '^finding: ' "$4"; then
+        return 1
+    fi
+    if [ ! -e "$run/stop" ]; then
+        printf '%s: %s was killed by signal %d\n' "$1" "$2" $(($3 - 128)) >>"$run/killed"
+    fi
 }
 
 # Word `idx` of the numbers that a target left.
@@ -203,24 +247,43 @@ logged() {
     cat "$run/$1".*.log 2>/dev/null | sed -n "s/$2/\1/p" | sort -n | tail -n1 | grep . || echo 0
 }
 
-stop=no
+stop=no full=no
 pids=()
-# shellcheck disable=SC2317 # called by trap
-interrupt() {
+# Let every process end: each is asked as Ctrl-C would, through the `timeout` that started it.
+halt() {
     stop=yes
+    touch "$run/stop" 2>/dev/null || true
     if [ ${#pids[@]} -gt 0 ]; then
         for pid in "${pids[@]}"; do
             pkill -INT -P "$pid" || true
         done
     fi
 }
-trap interrupt INT TERM
+trap halt INT TERM
+
+edges_of() {
+    local edges
+    edges=$(libfuzzer_edges "$1")
+    if [ "$edges" -eq 0 ]; then
+        edges=$(afl_number "$1" edges_found)
+    fi
+    echo "$edges"
+}
+
+edges_all_of() {
+    local edges
+    edges=$(libfuzzer_edges_all "$1")
+    if [ "$edges" -eq 0 ]; then
+        edges=$(afl_number "$1" total_edges)
+    fi
+    echo "$edges"
+}
 
 status_line() {
     if [ -t 2 ]; then
         printf '\r%s: %d s left, %s inputs, %s edges, %s findings\033[K' "$1" "$2" \
-            "$(word "$1.stats" 0)" "$(logged "$1" '.* cov: \([0-9]*\) .*')" \
-            "$(grep -c . "$run/$1.findings")" >&2
+            "$(word "$1.stats" 0)" "$(edges_of "$1")" \
+            "$(($(grep -c . "$run/$1.findings") + $(afl_crashes "$1" crashes | wc -l)))" >&2
     fi
 }
 
@@ -234,26 +297,34 @@ busy() {
     return 1
 }
 
-# The corpus once, then two processes until the slot of time is over.
+# The corpus once, then all processes until the slot of time is over.
 fuzz() {
-    local target=$1 end=$((SECONDS + $2)) began=$SECONDS status=0 options
-    mkdir -p "$dir/work/$target" "$dir/findings/$target"
-    touch "$run/$target.findings"
-    mapfile -t options < <(options_of "$target")
-    HEAPRIG_STATS=$run/$target.replay timeout -k 5 $((timeout + 120)) "$dir/bin/$target" \
-        "${options[@]}" -runs=0 "-artifact_prefix=$dir/findings/$target/" \
-        "$dir/corpus/${corpus_of[$target]}" >"$run/$target.replay.log" 2>&1 || status=$?
-    if [ "$status" -ne 0 ] && [ "$stop" = no ]; then
-        finding_note "$target" "$run/$target.replay.log"
+    local target=$1 end=$((SECONDS + $2)) began=$SECONDS process number=0
+    mkdir -p "$dir/work/$target" "$dir/findings/$target" "$dir/afl/$target"
+    touch "$run/$target.findings" "$run/$target.began" "$run/$target.complaints"
+    exchange=$(($2 / 4 < 600 ? $2 / 4 : 600))
+    exchange=$((exchange > 20 ? exchange : 20))
+    if [ -n "${programs[libfuzzer]-}" ]; then
+        libfuzzer_replay "$target"
+    else
+        afl_replay "$target" "${builds[0]}"
     fi
     pids=()
-    local number
-    for number in 1 2; do
-        job "$target" "$number" "$end" &
+    for process in "${fleet[@]}"; do
+        number=$((number + 1))
+        [ "$stop" = no ] || break
+        case $process in
+        *' libfuzzer') libfuzzer_job "$target" "$number" "$end" & ;;
+        *) afl_job "$target" "${process% *}" "${process#* }" "$end" & ;;
+        esac
         pids+=($!)
     done
     while busy; do
         status_line "$target" $((end > SECONDS ? end - SECONDS : 0))
+        if [ "$full" = no ] && ! disk_check "$run_mib"; then
+            full=yes
+            halt
+        fi
         sleep 1 || true
     done
     wait || true
@@ -262,6 +333,7 @@ fuzz() {
     if [ -t 2 ]; then
         printf '\r\033[K' >&2
     fi
+    afl_findings "$target"
 }
 
 # ---- Run ------------------------------------------------------------------------------------------
@@ -308,11 +380,11 @@ for target in "${ran[@]}"; do
     judged=$(word "$target.stats" 6)
     exercised=$(clauses "$target.stats")
     replayed=$(clauses "$target.replay")
-    edges=$(logged "$target" '.* cov: \([0-9]*\) .*')
-    edges_all=$(logged "$target" '.*Loaded 1 PC tables.*: \([0-9]*\) \[.*')
+    edges=$(edges_of "$target")
+    edges_all=$(edges_all_of "$target")
     sort "$run/$target.findings" | awk -F'\t' '!seen[$1]++' >"$run/$target.distinct"
     findings=$(wc -l <"$run/$target.distinct")
-    complaints "$inputs" "$edges_all" "$exercised" "$replayed" "$(word "$target.replay" 0)" >"$run/$target.complaints"
+    complaints "$inputs" "$edges_all" "$exercised" "$replayed" "$(word "$target.replay" 0)" >>"$run/$target.complaints"
     if [ "$findings" -gt 0 ] || [ -s "$run/$target.complaints" ]; then
         status=1
     fi
@@ -353,11 +425,15 @@ fi
 
 # Inputs that reach what the committed corpus does not, smallest first, while there is room.
 keep() {
-    local target=$1 folder=corpus/${corpus_of[$1]}/found merged options name size kept=0
-    mapfile -t options < <(options_of "$target")
+    local target=$1 folder=corpus/${corpus_of[$1]}/found merged options name size kept=0 folders
+    mapfile -t options < <(libfuzzer_options "$target")
     merged=$(mktemp -d)
-    find "$dir/corpus/${corpus_of[$target]}" -type f -exec cp {} "$merged"/ \;
-    "$dir/bin/$target" "${options[@]}" -set_cover_merge=1 "$merged" "$dir/work/$target" \
+    find "$corpora/${corpus_of[$target]}" -type f -exec cp {} "$merged"/ \;
+    folders=("$dir/work/$target")
+    if [ -d "$dir/afl/$target/main/queue" ]; then
+        folders+=("$dir/afl/$target/main/queue")
+    fi
+    "${started[@]}" "${programs[libfuzzer]}/bin/$target" "${options[@]}" -set_cover_merge=1 "$merged" "${folders[@]}" \
         >"$run/$target.merge.log" 2>&1 || {
         rm -rf "$merged"
         echo "$target: not merged, see $run/$target.merge.log" >&2
@@ -365,7 +441,7 @@ keep() {
     }
     mkdir -p "$folder"
     while read -r size name; do
-        if [ -e "$dir/corpus/${corpus_of[$target]}/$name" ]; then
+        if [ -e "$corpora/${corpus_of[$target]}/$name" ]; then
             continue
         fi
         if [ $(($(cat corpus/*/found/*.bin 2>/dev/null | wc -c) + size)) -gt $((found_max_kib * 1024)) ]; then
@@ -383,10 +459,10 @@ keep() {
 # Each new program with its page calls refused in turn.
 sweep_new() {
     local log=$run/sweep.log
-    if [ ${#new_files[@]} -eq 0 ] || [ ! -x "$dir/bin/heaprig" ]; then
+    if [ ${#new_files[@]} -eq 0 ] || [ ! -x "$home/bin/heaprig" ]; then
         return
     fi
-    if timeout 900 "$dir/bin/heaprig" sweep --per-path 1 "${new_files[@]}" >"$log" 2>&1; then
+    if timeout 900 "$home/bin/heaprig" sweep --per-path 1 "${new_files[@]}" >"$log" 2>&1; then
         echo "sweep: $(tail -n1 "$log")" >&2
     else
         grep -A2 -e '^FINDING' -e '^sweep: in' "$log" >&2 || tail -n3 "$log" >&2
@@ -398,13 +474,19 @@ new_files=()
 if [ "$merge" = yes ] && [ "$stop" = no ]; then
     for target in "${ran[@]}"; do
         if [ "$target" = text_fuzzer ]; then
-            programs=("${new_files[@]}")
+            former=("${new_files[@]}")
             keep "$target"
-            new_files=("${programs[@]}") # texts are no programs
+            new_files=("${former[@]}") # texts are no programs
         else
             keep "$target"
         fi
     done
     sweep_new
+fi
+if [ "$full" = yes ]; then
+    die 2 "$dir: less than $run_mib MiB free on its disk, ended early: make room and run it again, corpora and findings are kept"
+fi
+if [ -s "$run/killed" ]; then
+    die 2 "$(head -n1 "$run/killed"): run it again, corpora and findings in $dir are kept"
 fi
 exit "$status"

@@ -7,8 +7,8 @@ usage() {
 usage: ci/setup.sh [--help] [PART...]
 
 Installs missing Debian packages with apt-get, as root or through sudo. Prints nothing when nothing
-is missing. Parts: build (always included), sanitizers, m32, mingw, programs, bench, fuzz, afl; without
-any, all but bench, fuzz and afl. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
+is missing. Parts: build (always included), sanitizers, m32, mingw, programs, bench, fuzz, afl,
+clang19; without any, all but bench, fuzz, afl and clang19. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
 TEXT
 }
 
@@ -48,6 +48,9 @@ fuzz       | llvm-14               | llvm-symbolizer-14
 fuzz       | procps                | pkill
 afl        | clang-14              | clang-14
 afl        | afl++                 | afl-clang-fast
+clang19    | clang-19              | clang-19
+clang19    | libclang-rt-19-dev    | /usr/lib/llvm-19/lib/clang/19*/lib/linux/libclang_rt.fuzzer-*.a
+clang19    | llvm-19               | llvm-symbolizer-19
 '
 
 present() {
@@ -64,8 +67,8 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    build | sanitizers | m32 | mingw | programs | bench | fuzz | afl) parts+=("$argument") ;;
-    *) die 2 "unknown argument '$argument', expected build, sanitizers, m32, mingw, programs, bench, fuzz or afl" ;;
+    build | sanitizers | m32 | mingw | programs | bench | fuzz | afl | clang19) parts+=("$argument") ;;
+    *) die 2 "unknown argument '$argument', expected build, sanitizers, m32, mingw, programs, bench, fuzz, afl or clang19" ;;
     esac
 done
 if [ ${#parts[@]} -eq 0 ]; then

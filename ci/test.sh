@@ -19,7 +19,7 @@ die() {
 }
 
 cd "$(dirname "$0")/.."
-known=" $(sed -n '/"workflowPresets"/,$s/^      "name": "\([a-z0-9]*\)",$/\1/p' CMakePresets.json |
+known=" $(sed -n '/"workflowPresets"/,$s/^      "name": "\([a-z0-9-]*\)",$/\1/p' CMakePresets.json |
     tr '\n' ' ')"
 presets=()
 for argument in "$@"; do
@@ -29,7 +29,7 @@ for argument in "$@"; do
         exit 0
         ;;
     *)
-        [[ $argument != *[!a-z0-9]* && $known == *" $argument "* ]] ||
+        [[ $argument != *[!a-z0-9-]* && $known == *" $argument "* ]] ||
             die 2 "unknown preset '$argument', expected one of:$known"
         presets+=("$argument")
         ;;
@@ -44,6 +44,7 @@ for preset in "${presets[@]}"; do
     case $preset in
     release) parts+=(mingw) ;;
     m32 | afl) parts+=("$preset") ;;
+    fuzz-tsan) parts+=(clang19) ;;
     *) parts+=(sanitizers) ;;
     esac
 done
@@ -117,7 +118,7 @@ same_transcripts() {
         fi
         how=()
         if [ "$preset" = msan ] || [ "$preset" = tsan ]; then
-            how=(setarch -R) # their shadow wants addresses of few random bits
+            how=(ci/run-sanitized.sh)
         fi
         if ! lines=$("${how[@]}" "$program" child) || [ "$(grep -c . <<<"$lines")" -lt 100 ]; then
             echo "transcripts of $preset: expected a line for each program"

@@ -19,6 +19,9 @@ void rig_target_begin(unsigned check_every);
  * wrong on purpose. Units: none. Errors: none. */
 void rig_target_faults(uint8_t flags);
 
+/* What was told so, 0 before. Units: none. Errors: none. */
+uint8_t rig_target_faults_asked(void);
+
 /* Run any bytes as a program; the process ends at a finding, in a function named after the rule.
  * Bytes of a newer version, and those that ask for faults of other kinds, are not run: -1, which tells
  * the engine to forget them; else 0. Units: bytes. Errors: as said. */

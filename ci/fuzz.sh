@@ -309,6 +309,7 @@ fuzz() {
     else
         afl_replay "$target" "${builds[0]}"
     fi
+    afl_queue "$target"
     pids=()
     for process in "${fleet[@]}"; do
         number=$((number + 1))
@@ -316,7 +317,7 @@ fuzz() {
         case $process in
         *' libfuzzer') libfuzzer_job "$target" "$number" "$end" & ;;
         *) afl_job "$target" "${process% *}" "${process#* }" "$end" & ;;
-        esac
+        esac 2>>"$run/jobs.log" # where bash says who was killed
         pids+=($!)
     done
     while busy; do
@@ -429,10 +430,8 @@ keep() {
     mapfile -t options < <(libfuzzer_options "$target")
     merged=$(mktemp -d)
     find "$corpora/${corpus_of[$target]}" -type f -exec cp {} "$merged"/ \;
-    folders=("$dir/work/$target")
-    if [ -d "$dir/afl/$target/main/queue" ]; then
-        folders+=("$dir/afl/$target/main/queue")
-    fi
+    afl_queue "$target"
+    folders=("$dir/work/$target" "$run/$target.queue")
     "${started[@]}" "${programs[libfuzzer]}/bin/$target" "${options[@]}" -set_cover_merge=1 "$merged" "${folders[@]}" \
         >"$run/$target.merge.log" 2>&1 || {
         rm -rf "$merged"

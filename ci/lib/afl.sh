@@ -9,7 +9,7 @@ crashes_shown_max=12 # of one target: each is run again to see what it is
 afl_environment() {
     export AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 \
         AFL_NO_AFFINITY=1 AFL_SKIP_CRASHES=1 AFL_FAST_CAL=1 AFL_CMPLOG_ONLY_NEW=1 \
-        AFL_AUTORESUME=1 AFL_QUIET=1 AFL_HANG_TMOUT=$((timeout * 1000))
+        AFL_AUTORESUME=1 AFL_SYNC_TIME=1 AFL_IMPORT_FIRST=1 AFL_HANG_TMOUT=$((timeout * 1000))
     # AFL++ refuses other values of these two.
     export ASAN_OPTIONS="$ASAN_OPTIONS:abort_on_error=1:symbolize=0:detect_leaks=0"
 }
@@ -65,6 +65,14 @@ afl_job() {
     printf 'AFL++ instance %s ended: %s\n' "$name" "$(sed 's/\x1b\[[0-9;]*[A-Za-z]//g' "$log" |
         sed -n 's/.*PROGRAM ABORT : //p' | tail -n1 | grep . || tail -n1 "$log")" \
         >>"$run/$target.complaints"
+}
+
+# What the main instance has, as links in a folder for libFuzzer: afl-fuzz moves its own about while it
+# starts.
+afl_queue() {
+    mkdir -p "$run/$1.queue"
+    find "$dir/afl/$1/main/queue" -maxdepth 1 -name 'id:*' \
+        -exec ln -t "$run/$1.queue" {} + 2>/dev/null || true
 }
 
 # A number of fuzzer_stats, the largest of all instances.

@@ -51,9 +51,8 @@ libfuzzer_job() {
         folders=("$dir/work/$target" "$corpora/${corpus_of[$target]}")
         if [ "$engine" = mix ]; then
             round=$((left < exchange ? left : exchange))
-            if [ -d "$dir/afl/$target/main/queue" ]; then
-                folders+=("$dir/afl/$target/main/queue")
-            fi
+            [ "$rounds" -eq 0 ] || afl_queue "$target"
+            folders+=("$run/$target.queue")
         fi
         status=0
         HEAPRIG_STATS=$run/$target.stats timeout -k 5 $((round + timeout + 20)) \

@@ -242,6 +242,38 @@ faults_line() {
     fi
 }
 
+# Where the numbers of time begin, in words: behind the tables of faults.
+times_at() {
+    echo $(($(faults_at "$1") + 3 + 64))
+}
+
+# Where the time of a target went, in one line, nothing where its inputs are no programs. A sweep is
+# counted as judging.
+times_line() {
+    local at engine decode call all slowest
+    at=$(times_at "$1")
+    engine=$(word "$1" "$at") decode=$(word "$1" $((at + 1))) call=$(word "$1" $((at + 2)))
+    all=$(($(word "$1" $((at + 3))) + engine)) slowest=$(word "$1" $((at + 4)))
+    if [ "$all" -gt "$engine" ]; then
+        printf 'time: engine %d %%, decoder %d %%, core %d %%, model and rules %d %%; ' \
+            $((engine * 100 / all)) $((decode * 100 / all)) $((call * 100 / all)) \
+            $(((all - engine - decode - call) * 100 / all))
+        printf 'slowest input %d ms of the processor, memory %d MiB' $((slowest / 1000000)) \
+            $(($(word "$1" $((at + 5))) / 1024))
+    fi
+}
+
+# API calls a second of `heaprig bench` on the same corpus, in the same build, 0 where there is none.
+bench_of() {
+    local program=${programs[${builds[0]}]}/bin/heaprig
+    if [ -x "$program" ] && [ "$seconds" -ge 60 ] && [ "$stop" = no ]; then
+        "${started[@]}" "$program" bench --json --seconds 2 "$corpora/${corpus_of[$1]}" 2>/dev/null |
+            jq -s 'map(select(.set == "all") | .core_calls_per_second | floor) | first // 0' || echo 0
+    else
+        echo 0
+    fi
+}
+
 # The largest number behind a word in the logs of a target.
 logged() {
     cat "$run/$1".*.log 2>/dev/null | sed -n "s/$2/\1/p" | sort -n | tail -n1 | grep . || echo 0
@@ -383,6 +415,12 @@ for target in "${ran[@]}"; do
     replayed=$(clauses "$target.replay")
     edges=$(edges_of "$target")
     edges_all=$(edges_all_of "$target")
+    at=$(times_at "$target.stats")
+    bench=0
+    if [ "$judged" -gt 0 ]; then
+        bench=$(bench_of "$target")
+    fi
+    echo "$((calls / took)) ${bench:-0}" >"$run/$target.rate"
     sort "$run/$target.findings" | awk -F'\t' '!seen[$1]++' >"$run/$target.distinct"
     findings=$(wc -l <"$run/$target.distinct")
     complaints "$inputs" "$edges_all" "$exercised" "$replayed" "$(word "$target.replay" 0)" >>"$run/$target.complaints"
@@ -393,11 +431,20 @@ for target in "${ran[@]}"; do
         jq -cn --arg target "$target" --argjson inputs "$inputs" --argjson seconds "$took" \
             --argjson calls "$calls" --argjson edges "$edges" --argjson edges_all "$edges_all" \
             --argjson faults "$(word "$target.stats" "$(faults_at "$target.stats")")" \
+            --argjson engine_ns "$(word "$target.stats" "$at")" \
+            --argjson decode_ns "$(word "$target.stats" $((at + 1)))" \
+            --argjson core_ns "$(word "$target.stats" $((at + 2)))" \
+            --argjson run_ns "$(word "$target.stats" $((at + 3)))" \
+            --argjson slowest_ns "$(word "$target.stats" $((at + 4)))" \
+            --argjson memory_kib "$(word "$target.stats" $((at + 5)))" --argjson bench "${bench:-0}" \
+            --arg engine "$engine" --argjson jobs "$jobs" --arg stability "$(afl_stability "$target")" \
             --argjson exercised "$exercised" --argjson replayed "$replayed" --argjson judged "$judged" \
             --rawfile findings "$run/$target.distinct" --rawfile complaints "$run/$target.complaints" '
             {$target, $inputs, $seconds, inputs_per_s: ($inputs / $seconds | floor),
              calls_per_s: ($calls / $seconds | floor), $edges, $edges_all,
              clauses: $exercised, clauses_of_corpus: $replayed, clauses_judged: $judged, $faults,
+             $engine, $jobs, bench_calls_per_s: $bench, afl_stability: ($stability | tonumber? // null),
+             $engine_ns, $decode_ns, $core_ns, $run_ns, $slowest_ns, $memory_kib,
              findings: [$findings | split("\n")[] | select(. != "") | split("\t") |
                         {what: .[0], command: .[1]}],
              complaints: [$complaints | split("\n")[] | select(. != "")]}'
@@ -412,6 +459,20 @@ if [ "$json" = no ]; then
         line=$(faults_line "$target.stats")
         if [ -n "$line" ]; then
             printf '%s: %s\n' "$target" "$line"
+        fi
+    done
+    for target in "${ran[@]}"; do
+        line=$(times_line "$target.stats")
+        if [ -n "$line" ]; then
+            printf '%s: %s' "$target" "$line"
+            read -r rate bench <"$run/$target.rate"
+            if [ "$bench" -gt 0 ]; then
+                printf '; %d %% of what heaprig bench makes, a process' $((rate * 100 / jobs / bench))
+            fi
+            if [ "$engine" != libfuzzer ]; then
+                printf '; AFL++ stability %s %%' "$(afl_stability "$target")"
+            fi
+            printf '\n'
         fi
     done
     for target in "${ran[@]}"; do

@@ -39,7 +39,7 @@ static void use(void *context)
 {
     struct using *using = context;
     PVOID block = using->subject->HeapAlloc(using->heap, 0, RIG_FILTER_BYTES);
-    using->served = block != NULL && using->subject->HeapFree(using->heap, 0, block);
+    using->served = block != NULL &&using->subject->HeapFree(using->heap, 0, block);
 }
 
 /* In a filter the heap is consistent and unlocked: it serves. Guarded: out of memory it raises. */
@@ -150,6 +150,12 @@ static bool second_may(const struct rig_exec *exec, const struct rig_step *step)
            step->op != RIG_OP_DESTROY && !step->handle_null && !holds_damaged(exec);
 }
 
+/* Decides nothing: what it measures is printed. */
+static uint64_t clock_ns(const struct rig_exec *exec)
+{
+    return exec->options.clock_ns == NULL ? 0 : exec->options.clock_ns();
+}
+
 void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *exec))
 {
     const struct rig_subject *subject = exec->subject;
@@ -178,6 +184,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
         exec->options.before(exec->options.context, step);
     }
     exec->verdict.call_count++;
+    const uint64_t began = clock_ns(exec);
     if (step->second) {
         const DWORD mine = ERROR_MARK | 0x80u;
         subject->SetLastError(mine);
@@ -189,6 +196,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     } else {
         call_here(exec);
     }
+    exec->verdict.call_ns += clock_ns(exec) - began;
     outcome->refusals = refusals(subject) - refused;
     outcome->reports = reports(subject, &outcome->report) - reported;
     outcome->ended = over ? 0 : ended(subject);
@@ -217,7 +225,9 @@ bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *co
     struct rig_report unused;
     const uint64_t reported = reports(exec->subject, &unused);
     exec->verdict.call_count++;
+    const uint64_t began = clock_ns(exec);
     const bool returned = exec->subject->guard(body, context, &record);
+    exec->verdict.call_ns += clock_ns(exec) - began;
     exec->ended = exec->ended || ended(exec->subject) != 0; /* of what it met: the run is over */
     return returned && reports(exec->subject, &unused) == reported;
 }

@@ -4,8 +4,8 @@
  * as features, and to whoever reads the numbers. */
 #include "program_target.h"
 
-#include "faults/catalog.h"
 #include "engine_features.h"
+#include "faults/catalog.h"
 #include "run/check.h"
 #include "run/sweep.h"
 #include "stats.h"
@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
-#define SWEEP_RUNS 64u     /* of one program */
+#define SWEEP_RUNS 64u /* of one program */
 #define SWEEP_RUNS_LEAST 4u
 #define SWEEP_CALLS 16384u /* of the subject, in all of them together, about */
 
@@ -37,8 +39,8 @@ static void effect_count(const struct rig_step *step)
     if (step->heap == NULL || (!reported && !step->damage_due)) {
         return;
     }
-    for (unsigned idx = 0; (damage = rig_exec_damage_at(exec, idx, step->heap->idx, &there)) != NULL;
-         idx++) {
+    for (unsigned idx = 0;
+         (damage = rig_exec_damage_at(exec, idx, step->heap->idx, &there)) != NULL; idx++) {
         if (there) {
             rig_stats_add(&stats->faults_judged, 1);
             rig_stats_add(&stats->faults_reported, reported);
@@ -60,8 +62,7 @@ static void fault_count(const struct rig_step *step)
     rig_stats_add(&stats->faults_judged, step->op == RIG_OP_MISUSE);
     rig_stats_add(&stats->faults_reported, reported);
     if (step->op != RIG_OP_PLAN) {
-        _Atomic uint8_t *rows =
-            step->op == RIG_OP_MISUSE ? stats->misuse_rows : stats->damage_rows;
+        _Atomic uint8_t *rows = step->op == RIG_OP_MISUSE ? stats->misuse_rows : stats->damage_rows;
         atomic_fetch_or_explicit(&rows[step->record->arg], reported ? 3u : 1u,
                                  memory_order_relaxed);
     }
@@ -86,6 +87,31 @@ static void tell(void *context, const struct rig_step *step, const struct rig_ju
     }
 }
 
+/* ---- Time, which decides nothing and is only told ---- */
+
+static uint64_t ns_of(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t monotonic_ns(void)
+{
+    return ns_of(CLOCK_MONOTONIC);
+}
+
+static void memory_count(void)
+{
+    struct rusage usage;
+    static unsigned inputs;
+    if (inputs++ % 256u == 0 && getrusage(RUSAGE_SELF, &usage) == 0) {
+        rig_stats_max(&stats->memory_kib, (uint64_t)usage.ru_maxrss);
+    }
+}
+
+/* ---- Inputs ---- */
+
 void rig_target_begin(unsigned check_every)
 {
     const char *without = getenv("HEAPRIG_WITHOUT");
@@ -98,6 +124,7 @@ void rig_target_begin(unsigned check_every)
         .check_every = check_every,
         .judge = true,
         .watch = tell,
+        .clock_ns = monotonic_ns,
     };
     exec = rig_exec_create(&options);
     RIG_CHECK(exec != NULL);
@@ -139,12 +166,12 @@ static void sweep(const struct rig_program *program, const struct rig_verdict *o
     RIG_CHECK(swept.agreed || swept.run_count == 0);
 }
 
-int rig_target_run(const uint8_t *bytes, size_t len_bytes)
+static int decode_and_run(const uint8_t *bytes, size_t len_bytes, uint64_t began)
 {
     static struct rig_program program;
-    rig_stats_add(&stats->inputs, 1);
-    if (rig_program_decode(&program, bytes, len_bytes) == RIG_DECODE_NEW_VERSION ||
-        (program.flags & ~rig_target_faults_asked()) != 0) {
+    const enum rig_decode_status status = rig_program_decode(&program, bytes, len_bytes);
+    rig_stats_add(&stats->decode_ns, monotonic_ns() - began);
+    if (status == RIG_DECODE_NEW_VERSION || (program.flags & ~rig_target_faults_asked()) != 0) {
         return -1;
     }
     const struct rig_verdict verdict = rig_exec_run(exec, &program);
@@ -154,6 +181,22 @@ int rig_target_run(const uint8_t *bytes, size_t len_bytes)
     rig_stats_add(&stats->calls, verdict.call_count);
     rig_stats_add(&stats->steps, verdict.step_count);
     rig_stats_add(&stats->nothings, verdict.nothing_count);
+    rig_stats_add(&stats->call_ns, verdict.call_ns);
     features_hand_over();
     return 0;
+}
+
+int rig_target_run(const uint8_t *bytes, size_t len_bytes)
+{
+    static uint64_t ended;
+    const uint64_t processor = ns_of(CLOCK_PROCESS_CPUTIME_ID);
+    const uint64_t began = monotonic_ns();
+    rig_stats_add(&stats->inputs, 1);
+    rig_stats_add(&stats->engine_ns, ended == 0 ? 0 : began - ended);
+    const int result = decode_and_run(bytes, len_bytes, began);
+    rig_stats_max(&stats->slowest_ns, ns_of(CLOCK_PROCESS_CPUTIME_ID) - processor);
+    memory_count();
+    ended = monotonic_ns();
+    rig_stats_add(&stats->run_ns, ended - began);
+    return result;
 }

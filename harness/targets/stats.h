@@ -12,8 +12,11 @@
  *   then one byte a clause: a bit for each state of the heap in which it was
  *   then, at the next multiple of 8, of faults made on purpose: how many were made, how many of
  *        those had an outcome that was compared, how many were reported by the heap
- *   then one byte a class of misuse, and one a class of damage, in the order of the catalogue: 1 when
- *        it was made, 3 when the heap reported it as well
+ *   then one byte a class of misuse, and one a class of damage, in the order of the catalogue: 1
+ * when it was made, 3 when the heap reported it as well then five words of time, in nanoseconds: of
+ * targets whose inputs are programs, between inputs (the engine), decoding, inside calls of the
+ * subject, all of running and judging; processor time of the slowest input; then the largest
+ * process in KiB
  *
  * Words are of 8 bytes, in the machine's own order. */
 #ifndef RIG_TARGETS_STATS_H
@@ -41,6 +44,12 @@ struct rig_stats {
     _Atomic uint64_t faults_reported;
     _Atomic uint8_t misuse_rows[RIG_STATS_ROWS_MAX];
     _Atomic uint8_t damage_rows[RIG_STATS_ROWS_MAX];
+    _Alignas(8) _Atomic uint64_t engine_ns;
+    _Atomic uint64_t decode_ns;
+    _Atomic uint64_t call_ns;
+    _Atomic uint64_t run_ns;
+    _Atomic uint64_t slowest_ns;
+    _Atomic uint64_t memory_kib;
 };
 
 static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come first");
@@ -48,6 +57,13 @@ static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come fir
 /* The numbers of this process, wherever they live. Units: none. Errors: a file that cannot be used
  * ends the process with 2 and one line. */
 struct rig_stats *rig_stats_now(void);
+
+static inline void rig_stats_max(_Atomic uint64_t *number, uint64_t least)
+{
+    uint64_t now = atomic_load_explicit(number, memory_order_relaxed);
+    while (now < least && !atomic_compare_exchange_weak(number, &now, least)) {
+    }
+}
 
 static inline void rig_stats_add(_Atomic uint64_t *number, uint64_t more)
 {

@@ -69,6 +69,12 @@ exercised=$(od -An -v -t u1 -w1 -j 64 "$dir/stats" | grep -c '^ *1$')
 [ "$exercised" -gt 0 ] || fail "no clause exercised"
 [ "$exercised" -lt "$(word 6)" ] || fail "two operations exercised all clauses"
 
+times=$(((64 + 2 * $(word 6) + 7) / 8 + 3 + 64))
+for number in 1 2 3 4 5; do # decoder, calls, all of the run, slowest input, memory
+    [ "$(word $((times + number)))" -gt 0 ] || fail "number $number of time and memory is 0"
+done
+[ "$(word $((times + 2)))" -lt "$(word $((times + 3)))" ] || fail "calls took longer than the run"
+
 run 2 "$bin/heaprig-assemble" "$dir/empty" "$dir/list"
 grep -q 'a name that no other seed has' "$dir/out" || fail "two seeds of one name are one"
 

@@ -16,7 +16,7 @@ and every finding with the command that shows it again.
   --jobs N      processes at a time: 2 by default, 4 with mix. With afl the first is the main
                 instance, the second has ASan, the third CMPLOG, more are plain; with one alone it has
                 ASan. With mix the first is libFuzzer, then these three, then both in turn
-  --seconds N   for all targets together, default 120
+  --seconds N   for all targets together, default 120; running their corpora once comes on top
   --hours N     the same in hours
   --timeout N   an input that takes so many seconds is a finding, default 25
   --json        one object a line instead of the table
@@ -331,7 +331,7 @@ busy() {
 
 # The corpus once, then all processes until the slot of time is over.
 fuzz() {
-    local target=$1 end=$((SECONDS + $2)) began=$SECONDS process number=0
+    local target=$1 end began process number=0
     mkdir -p "$dir/work/$target" "$dir/findings/$target" "$dir/afl/$target"
     touch "$run/$target.findings" "$run/$target.began" "$run/$target.complaints"
     exchange=$(($2 / 4 < 600 ? $2 / 4 : 600))
@@ -342,6 +342,7 @@ fuzz() {
         afl_replay "$target" "${builds[0]}"
     fi
     afl_queue "$target"
+    began=$SECONDS end=$((SECONDS + $2))
     pids=()
     for process in "${fleet[@]}"; do
         number=$((number + 1))

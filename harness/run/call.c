@@ -39,7 +39,7 @@ static void use(void *context)
 {
     struct using *using = context;
     PVOID block = using->subject->HeapAlloc(using->heap, 0, RIG_FILTER_BYTES);
-    using->served = block != NULL &&using->subject->HeapFree(using->heap, 0, block);
+    using->served = block != NULL && using->subject->HeapFree(using->heap, 0, block);
 }
 
 /* In a filter the heap is consistent and unlocked: it serves. Guarded: out of memory it raises. */

@@ -13,10 +13,10 @@
  *   then, at the next multiple of 8, of faults made on purpose: how many were made, how many of
  *        those had an outcome that was compared, how many were reported by the heap
  *   then one byte a class of misuse, and one a class of damage, in the order of the catalogue: 1
- * when it was made, 3 when the heap reported it as well then five words of time, in nanoseconds: of
- * targets whose inputs are programs, between inputs (the engine), decoding, inside calls of the
- * subject, all of running and judging; processor time of the slowest input; then the largest
- * process in KiB
+ *        when it was made, 3 when the heap reported it as well
+ *   then, of targets whose inputs are programs, five words of time in nanoseconds: between inputs
+ *        (the engine), decoding, inside calls of the subject, all of decoding, running and judging,
+ *        and processor time of the slowest input; then the memory of the largest process in KiB
  *
  * Words are of 8 bytes, in the machine's own order. */
 #ifndef RIG_TARGETS_STATS_H

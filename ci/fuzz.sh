@@ -5,7 +5,7 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 usage: ci/fuzz.sh [--help] [--engine E] [--jobs N] [--seconds N | --hours N] [--timeout N] [--json]
-                  [--merge] [--preset P] [--from DIR] [TARGET...]
+                  [--merge] [--bench] [--preset P] [--from DIR] [TARGET...]
 
 Installs what is missing, builds the targets for their engines, and runs each target (default: all)
 for a share of the time. It starts from corpus/ and from what former runs found, which stays outside
@@ -22,6 +22,7 @@ and every finding with the command that shows it again.
   --json        one object a line instead of the table
   --merge       add inputs that reach something new to corpus/*/found, 2 MiB in all at most, and
                 sweep them (heaprig sweep)
+  --bench       then run heaprig bench on each corpus, and say how near fuzzing comes to its rate
   --preset P    libFuzzer's build: fuzz (default: ASan and UBSan), fuzz-msan or fuzz-tsan
   --from DIR    take bin/, corpus/ and targets.list from DIR instead of building, and AFL++'s builds
                 from DIR/afl, DIR/afl-plain and DIR/afl-cmplog
@@ -44,6 +45,7 @@ number() {
 }
 
 seconds=120 timeout=25 json=no merge=no from='' targets=() engine=libfuzzer jobs='' preset=fuzz
+bench_wanted=no
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -82,6 +84,7 @@ while [ $# -gt 0 ]; do
         ;;
     --json) json=yes ;;
     --merge) merge=yes ;;
+    --bench) bench_wanted=yes ;;
     -*) die 2 "unknown option '$1', see --help" ;;
     *) targets+=("$1") ;;
     esac
@@ -266,8 +269,8 @@ times_line() {
 # API calls a second of `heaprig bench` on the same corpus, in the same build, 0 where there is none.
 bench_of() {
     local program=${programs[${builds[0]}]}/bin/heaprig
-    if [ -x "$program" ] && [ "$seconds" -ge 60 ] && [ "$stop" = no ]; then
-        "${started[@]}" "$program" bench --json --seconds 2 "$corpora/${corpus_of[$1]}" 2>/dev/null |
+    if [ "$bench_wanted" = yes ] && [ -x "$program" ] && [ "$stop" = no ]; then
+        timeout 600 "${started[@]}" "$program" bench --json --seconds 2 "$corpora/${corpus_of[$1]}" 2>/dev/null |
             jq -s 'map(select(.set == "all") | .core_calls_per_second | floor) | first // 0' || echo 0
     else
         echo 0

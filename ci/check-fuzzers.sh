@@ -94,6 +94,10 @@ repeated_max=12     # seeds that are repeated
 # Functions of what is tested: core, and the rig's parsers in the target that tests these.
 library='^(nth_|Rtl|Heap|rig_text_|rig_trace_|rig_contract_|rig_program_)'
 libraries='^(libc|libm|libgcc_s|libpthread|libdl|librt|libresolv|ld-linux-x86-64|ld-linux)\.so\.[0-9]+$'
+if [ "$sanitizer" = memory ]; then
+    # With libstdc++ MSan cannot be had otherwise; images of services have libc++.
+    libraries=${libraries/libgcc_s/libgcc_s|libstdc\\+\\+}
+fi
 
 # What base images run targets with.
 export ASAN_OPTIONS=alloc_dealloc_mismatch=0:allocator_may_return_null=1:check_malloc_usable_size=0:detect_odr_violation=0:detect_leaks=1:detect_stack_use_after_return=1:fast_unwind_on_fatal=0:handle_abort=1:max_uar_stack_size_log=16:quarantine_size_mb=10:strict_memcmp=1:symbolize=1
@@ -184,6 +188,17 @@ complain() {
     printf '%s: %s: %s\n' "$1" "$2" "$3" >>"$tmp/$1.bad"
 }
 
+# What a run that did not end well said of it: the clearest of its lines.
+said() {
+    local pattern
+    for pattern in '^finding: ' '^SUMMARY: ' 'ERROR: ' 'error while loading' '.'; do
+        if grep -m1 -e "$pattern" "$1"; then
+            return
+        fi
+    done
+    echo "nothing"
+}
+
 # Run a target; what it wrote goes to its log. A complaint when it does not end well.
 run() {
     local name=$1 what=$2 status=0
@@ -191,8 +206,7 @@ run() {
     log=$tmp/logs/$name.$(tr -c 'a-z\n' - <<<"$what")
     inside "${how[@]}" "/srv/$name" "$@" >"$log" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
-        complain "$name" "$what" "exit status $status: $(sed -n -e 's/^SUMMARY: //p' \
-            -e '/ERROR: /p' -e 's/^finding: /&/p' -e '/error while loading/p' "$log" | head -n1 | cut -c1-200)"
+        complain "$name" "$what" "exit status $status: $(said "$log" | cut -c1-200)"
         return 1
     fi
 }

@@ -1,17 +1,20 @@
 # What fuzzing services take (ci/oss-fuzz/build.sh): target heaprig_services builds it, install component
 # `services` puts it side by side into one folder, which needs nothing else. A target comes with
 #   <name>                    the program
-#   <name>_seed_corpus.zip    its assembled corpus; the same bytes whenever the seeds are the same
+#   <name>_seed_corpus.zip    its assembled corpus
 #   <name>.dict, <name>.options
 option(HEAPRIG_SERVICES "A build for fuzzing services: warnings of compilers to come stop nothing" OFF)
 option(HEAPRIG_MORE_UB "Add alignment and pointer-overflow to the environment's sanitizers" OFF)
 
 # Every source of ours is compiled with these, core's as well. Counters are core's alone, so that faults
-# are compiled like the rig. What targets run on has no C++ library.
+# are compiled like the rig. What targets run on has no C++ library; images of services have a static
+# libc++ only, and with libstdc++.a MSan's runtime will not link (both define new and delete).
 if(HEAPRIG_SERVICES)
   target_compile_options(heaprig_warnings INTERFACE -Wno-error)
   target_compile_options(heaprig_faults PRIVATE ${rig_no_counters})
-  target_link_options(heaprig_targets INTERFACE -static-libstdc++)
+  if(NOT CMAKE_C_FLAGS MATCHES "-fsanitize=[a-z,-]*memory")
+    target_link_options(heaprig_targets INTERFACE -static-libstdc++)
+  endif()
 endif()
 if(HEAPRIG_MORE_UB)
   target_compile_options(heaprig_warnings INTERFACE

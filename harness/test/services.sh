@@ -2,6 +2,7 @@
 # What fuzzing services get: files and workflows by their rules, then a build by ci/oss-fuzz/build.sh as a
 # service makes it (libFuzzer and ASan), looked at by ci/check-fuzzers.sh.
 # usage: services.sh BIN SOURCE
+# shellcheck disable=SC2016 # $ is sed's, and the Dockerfile's
 set -euo pipefail
 
 source=$2
@@ -38,7 +39,6 @@ run 2 "$presubmit" --unknown
 run 2 "$presubmit" "$dir"
 says 'expected a folder with project.yaml'
 
-# shellcheck disable=SC2016 # $ is sed's, and the Dockerfile's
 # refused FILE EXPRESSION LINE: a copy in which sed changed the file is refused, in this line.
 refused() {
     rm -rf "$dir/copy"

@@ -106,28 +106,20 @@ run 2 "$source/ci/lint.sh" "$dir/nothing.yml"
 
 # ---- A build, as a service makes it -----------------------------------------------------------------------
 
-# The sources lie where services put them, and nobody may change them. The flags are those of services.
-mkdir -p "$dir/src" "$dir/work" "$dir/out" "$dir/elsewhere"
-ln -s "$source" "$dir/src/heaprig"
-flags='-O1 -fno-omit-frame-pointer -gline-tables-only -Wno-error=deprecated-declarations
-    -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -fsanitize=address -fsanitize-address-use-after-scope
-    -fsanitize=fuzzer-no-link'
-flags=$(tr -s ' \n' ' ' <<<"$flags")
-service() {
-    (cd "$dir/elsewhere" && env -i PATH="$PATH" HOME="$dir" SRC="$dir/src" WORK="$dir/work" OUT="$dir/out" \
-        SANITIZER=address FUZZING_ENGINE=libfuzzer ARCHITECTURE=x86_64 FUZZING_LANGUAGE=c CC=clang-14 \
-        CXX=clang++-14 CFLAGS="$flags" CXXFLAGS="$flags" LIB_FUZZING_ENGINE=-fsanitize=fuzzer "$@")
-}
-run 0 service bash -eux "$source/.clusterfuzzlite/build.sh"
-[ -z "$(ls "$dir/elsewhere")" ] || fail "the build left something in its working directory"
+local=$source/ci/oss-fuzz/local.sh
+run 2 "$local"
+run 2 "$local" --sanitizer thread "$dir/service"
+says "thread': expected one of address"
+run 0 "$local" "$dir/service"
+cat "$dir/said"
 while read -r name _; do
     for file in "$name" "${name}_seed_corpus.zip" "$name.dict" "$name.options"; do
-        [ -z "$name" ] || [ -f "$dir/out/$file" ] || fail "$file is not in OUT"
+        [ -z "$name" ] || [ -f "$dir/service/out/$file" ] || fail "$file is not in OUT"
     done
-done <"$dir/work/heaprig/targets.list"
-run 0 "$source/ci/check-fuzzers.sh" --hide "$dir/src" --hide "$dir/work" --hide "$source" "$dir/out"
-cat "$dir/said"
+done <"$dir/service/work/heaprig/targets.list"
+[ "$(wc -l <"$dir/said")" -eq "$(grep -c . "$dir/service/work/heaprig/targets.list")" ] ||
+    fail "expected a line a target"
 
 # A seed zip holds the assembled seeds, all of them.
-run 0 unzip -qo "$dir/out/text_fuzzer_seed_corpus.zip" -d "$dir/seeds"
-run 0 diff -r "$dir/work/heaprig/corpus/text_fuzzer" "$dir/seeds"
+run 0 unzip -qo "$dir/service/out/text_fuzzer_seed_corpus.zip" -d "$dir/seeds"
+run 0 diff -r "$dir/service/work/heaprig/corpus/text_fuzzer" "$dir/seeds"

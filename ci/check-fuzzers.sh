@@ -372,7 +372,7 @@ check_replay() {
     if [ "$covered" -lt "$functions_min" ]; then
         complain "$name" counters "the seeds cover $covered of the library's functions, expected $functions_min or more: it was compiled without counters"
     fi
-    echo "$seeds seeds, ${edges:-0} edges" >"$tmp/$name.seeds"
+    echo "$seeds seeds,${edges:-0} edges" >"$tmp/$name.seeds"
 }
 
 check_target() {

@@ -99,7 +99,7 @@ says() {
 
 target good_fuzzer ''
 check 0 "$dir/out"
-says '^good_fuzzer  *40 of 40 functions with address, [0-9]+ counters, 2 seeds, +[0-9]+ edges, 3 x 100$'
+says '^good_fuzzer  *40 of 40 functions with address, [0-9]+ counters, 2 seeds, [0-9]+ edges, 3 x 100$'
 [ "$(wc -l <"$dir/said")" -eq 1 ] || fail "expected one line"
 
 # The same, taken for something else.

@@ -30,7 +30,7 @@ and with OUT hidden.
   --hide DIR        is not there either when targets run: sources, build
   --repeat N        default 100
 
-Exit status: 0 all is well, 1 something is wrong, 2 bad usage, or OUT is no folder of targets.
+Exit status: 0 all is well, 1 something is wrong, 2 bad usage, or OUT is no folder of targets, 130 ended early.
 TEXT
 }
 
@@ -112,9 +112,21 @@ symbolizer=$(command -v "$out/llvm-symbolizer" llvm-symbolizer llvm-symbolizer-1
 # ---- What there is ----------------------------------------------------------------------------------
 
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
 moved=$tmp/moved
-mkdir -p "$moved" "$tmp/odd" "$tmp/logs"
+mkdir -p "$moved" "$tmp/logs" "$tmp/pids"
+
+# Ended early, it leaves no target running: first those who start them, then the targets.
+# shellcheck disable=SC2317 # called by trap
+clean() {
+    local pids
+    mapfile -t pids < <(jobs -rp)
+    [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" || true
+    mapfile -t pids < <(cat "$tmp/pids"/* 2>/dev/null)
+    [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" || true
+    rm -rf "$tmp"
+}
+trap clean EXIT
+trap 'exit 130' INT TERM
 
 # A service takes every program for a target, but for those of engines.
 programs=()
@@ -173,11 +185,19 @@ if [ "$sanitizer" = memory ] && [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null 
 fi
 
 inside() {
-    local IFS=:
-    env -i PATH=/usr/local/bin:/usr/bin:/bin ASAN_OPTIONS="$ASAN_OPTIONS" MSAN_OPTIONS="$MSAN_OPTIONS" \
-        UBSAN_OPTIONS="$UBSAN_OPTIONS" ASAN_SYMBOLIZER_PATH="$symbolizer" MSAN_SYMBOLIZER_PATH="$symbolizer" \
-        UBSAN_SYMBOLIZER_PATH="$symbolizer" INSIDE_MOVED="$moved" INSIDE_HIDDEN="$out:${hidden[*]-}" \
-        timeout -k 5 590 "${namespace[@]}" bash "$tmp/inside.sh" "$@"
+    local IFS=: status=0
+    (
+        echo "$BASHPID" >"$tmp/pids/$BASHPID"
+        exec env -i PATH=/usr/local/bin:/usr/bin:/bin ASAN_OPTIONS="$ASAN_OPTIONS" MSAN_OPTIONS="$MSAN_OPTIONS" \
+            UBSAN_OPTIONS="$UBSAN_OPTIONS" ASAN_SYMBOLIZER_PATH="$symbolizer" \
+            MSAN_SYMBOLIZER_PATH="$symbolizer" UBSAN_SYMBOLIZER_PATH="$symbolizer" \
+            INSIDE_MOVED="$moved" INSIDE_HIDDEN="$out:${hidden[*]-}" \
+            timeout -k 5 590 "${namespace[@]}" bash "$tmp/inside.sh" "$@"
+    ) || status=$?
+    find "$tmp/pids" -type f | while IFS= read -r file; do
+        [ -d "/proc/${file##*/}" ] || rm -f "$file"
+    done
+    return "$status"
 }
 inside true >"$tmp/logs/namespace" 2>&1 ||
     die 2 "no mount namespace ($(tail -n1 "$tmp/logs/namespace")): run as root, or let users make namespaces"

@@ -205,3 +205,27 @@ check 2 --repeat 0 "$dir/out"
 check 2 --sanitizer thread "$dir/out"
 check 2 --hide "$dir/nothing" "$dir/out"
 check 2 "$dir/out" "$dir/seeds"
+
+# ---- Ended early, it leaves no target running ---------------------------------------------------------------
+
+slow=slow_$$_fuzzer
+target "$slow" 'sleep(60)'
+mkdir "$dir/slow"
+mv "$dir/out/$slow"* "$dir/slow/"
+"$source/ci/check-fuzzers.sh" "$dir/slow" >"$dir/said" 2>&1 &
+script=$!
+for ((tries = 0; tries < 100; tries++)); do
+    if pgrep -f "^/srv/$slow" >/dev/null; then
+        break
+    fi
+    sleep 0.5
+done
+pgrep -f "^/srv/$slow" >/dev/null || fail "$slow does not run"
+kill -TERM "$script"
+status=0
+wait "$script" || status=$?
+[ "$status" -eq 130 ] || fail "ended early: exit status $status, expected 130"
+sleep 1
+if pgrep -f "^/srv/$slow" >/dev/null; then
+    fail "ended early, it left $slow running"
+fi

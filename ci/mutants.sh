@@ -13,10 +13,11 @@ constant, statement or condition changed. Each is compiled and linked with the r
 shared libraries that core's unit tests and the targets' drivers are linked with in this build; these,
 quickest first, run until one fails: that one has killed the mutant. A hang is a kill, and so is a
 process that grows past its limits. Mutants with the object code of the original are not counted, nor
-are those that do not compile. Survivors show what no test and no rule looks at.
+are those that do not compile or that harness/mutants/named.tsv names, with the reason why nothing can or
+need notice them. Survivors show what no test and no rule looks at.
 
   --list            print the mutants and end
-  --show ID         print the mutant's difference, and what became of it, and end
+  --show ID         print the mutant's difference, what became of it, and its name, and end
   --file NAME       of this source file only, as freelist (may be repeated)
   --sample SECONDS  begin no mutant after so long; they come in an order drawn by the seed
   --seed TEXT       of the order, default 1
@@ -89,6 +90,7 @@ ci/setup.sh build fuzz mutants
 # A project is a folder with
 #   sources            paths of the files to be changed, one a line
 #   killers            name, libraries that it loads (with commas), command; parted by tabs
+#   named              mutants that need no killer, see harness/mutants/mutants.py
 #   LIBRARY/NAME.o     the objects of a library
 #   LIBRARY/compile    the compiler with its flags
 if [ -z "$project" ]; then
@@ -193,13 +195,17 @@ parse_flags() {
     die 1 "$path is in no library"
 }
 mapfile -t flags < <(parse_flags "${sources[0]}")
-order=$seed
+order=$seed names=$project/named
+if [ -n "$build" ]; then
+    names=harness/mutants/named.tsv
+fi
 if [ "$list" = yes ] || [ -n "$show" ]; then
     order=''
 fi
-/usr/bin/python3 harness/mutants/mutants.py "$order" "${sources[@]}" -- "${flags[@]}" \
-    "-I$(dirname "${sources[0]}")" >"$dir/list.$$" || die 1 "the mutants could not be listed"
-trap 'rm -f "$dir/list.$$"' EXIT
+trap 'rm -f "$dir"/list*".$$"' EXIT
+/usr/bin/python3 harness/mutants/mutants.py "$order" "$names" "${sources[@]}" -- "${flags[@]}" \
+    "-I$(dirname "${sources[0]}")" >"$dir/list.$$" 2>"$dir/list.err.$$" ||
+    die 2 "$(tail -n 1 "$dir/list.err.$$")"
 
 # Bytes [start, end) of a file replaced.
 mutated() {
@@ -221,7 +227,7 @@ difference() {
 }
 
 if [ "$list" = yes ]; then
-    while IFS=$'\t' read -r id kind function line start end new; do
+    while IFS=$'\t' read -r id kind function line start end new _; do
         printf '%-16s %-10s %-32s %s -> %s\n' "$id" "$kind" "$function:$line" \
             "$(original "${path_of[${id%.*}]}" "$start" "$end")" "$(jq -r . <<<"$new" | tr -s '\n ' ' ')"
     done <"$dir/list.$$"
@@ -242,18 +248,28 @@ killers_mark=${killers_mark:0:16}
 
 declare -A kept=()
 for path in "${sources[@]}"; do
-    mark=$(cat "$path" "$(dirname "$path")"/*.h "$project"/lib*/compile harness/mutants/mutants.py \
-        2>/dev/null | sha256sum)
+    mark=$(cat "$path" "$(dirname "$path")"/*.h "$project"/lib*/compile 2>/dev/null | sha256sum)
     kept[$(basename "$path" .c)]=$dir/kept/$(basename "$path" .c).${mark:0:16}.$killers_mark
     touch "${kept[$(basename "$path" .c)]}"
 done
 
+# A mutant by what it is: numbers change when the list grows.
+key() {
+    printf '%s:%s-%s:%s' "${1%.*}" "$2" "$3" "$4"
+}
+
 if [ -n "$show" ]; then
-    IFS=$'\t' read -r id kind function line start end new < <(grep "^${show//./\\.}	" "$dir/list.$$") ||
+    IFS=$'\t' read -r id kind function line start end new reason name < <(grep "^${show//./\\.}	" "$dir/list.$$") ||
         die 2 "no such mutant: $show"
     difference "$id" "${path_of[${id%.*}]}" "$start" "$end" "$new"
-    awk -F'\t' -v id="$id" '$1 == id { found = 1; print id ": " $2 ($3 == "-" ? "" : " by " $3 ": " $4) }
+    KEY=$(key "$id" "$start" "$end" "$new") awk -F'\t' -v id="$id" '
+        BEGIN { key = ENVIRON["KEY"] }
+        $1 == key { found = 1; print id ": " $2 ($3 == "-" ? "" : " by " $3 ": " $4) }
         END { if (!found) print id ": not tried yet" }' "${kept[${id%.*}]}"
+    if [ "$reason" != - ]; then
+        echo "$id: $reason"
+    fi
+    printf '%s\n' "$name"
     exit 0
 fi
 
@@ -319,7 +335,7 @@ original_libraries() {
 # How long each killer takes, quickest first: kept with the killers.
 base=$dir/kept/killers.$killers_mark
 work=$dir/work/$$
-trap 'rm -rf "$dir/list.$$" "$work"' EXIT
+trap 'rm -rf "$dir"/list*".$$" "$work"' EXIT
 mkdir -p "$work"
 original_libraries
 if [ ! -s "$base" ]; then
@@ -383,7 +399,7 @@ make_library() {
     link "$library" "$work/libraries" "$work/$file.o"
 }
 
-# Leaves "id status killer how ms" behind.
+# Leaves "key status killer how ms" behind, parted by tabs.
 trial() {
     local id=$1 function=$2 start=$3 end=$4 new=$5 work=$dir/work/$$/$1 file=${1%.*} began path
     local killer library made=' ' same=' ' status=survived by=- how=- favourite='' result
@@ -431,7 +447,7 @@ trial() {
     if [ "$status" = survived ] && [ "$made" = ' ' ]; then
         status=same
     fi
-    printf '%s\t%s\t%s\t%s\t%d\n' "$id" "$status" "$by" "$how" \
+    printf '%s\t%s\t%s\t%s\t%d\n' "$(key "$id" "$start" "$end" "$new")" "$status" "$by" "$how" \
         $((($(date +%s%N) - began) / 1000000)) >>"${kept[$file]}"
     rm -rf "$work"
 }
@@ -449,24 +465,35 @@ finish() {
 }
 trap finish INT TERM
 
+# Wait until a mutant is done. bash forgets some that ended meanwhile, so look who is still there.
+reap() {
+    local pid
+    wait -n "${!pids[@]}" 2>/dev/null || true
+    for pid in "${!pids[@]}"; do
+        kill -0 "$pid" 2>/dev/null || unset "pids[$pid]"
+    done
+}
+
 total=$(wc -l <"$dir/list.$$") done_before=0 begun=0 SECONDS=0
 declare -A known=()
 for file in "${!path_of[@]}"; do
     while IFS=$'\t' read -r id _; do
-        known[$id]=yes
+        known["$id"]=yes
     done <"${kept[$file]}"
 done
-while IFS=$'\t' read -r id kind function line start end new; do
+while IFS=$'\t' read -r id kind function line start end new reason _; do
     if [ "$stopped" = yes ] || { [ "$sample" -gt 0 ] && [ "$SECONDS" -ge "$sample" ]; }; then
         break
     fi
-    if [ -n "${known[$id]-}" ]; then
+    if [ "$reason" != - ]; then
+        continue
+    fi
+    if [ -n "${known["$(key "$id" "$start" "$end" "$new")"]-}" ]; then
         done_before=$((done_before + 1))
         continue
     fi
     while [ ${#pids[@]} -ge "$jobs" ]; do
-        wait -n -p ended "${!pids[@]}" || true
-        [ -z "${ended-}" ] || unset "pids[$ended]"
+        reap
         [ "$stopped" = no ] || break 2
     done
     trial "$id" "$function" "$start" "$end" "$new" </dev/null &
@@ -477,14 +504,8 @@ while IFS=$'\t' read -r id kind function line start end new; do
     fi
 done <"$dir/list.$$"
 while [ ${#pids[@]} -gt 0 ]; do
-    wait -n -p ended "${!pids[@]}" || true
-    if [ -n "${ended-}" ]; then
-        unset "pids[$ended]"
-    else
-        [ "$stopped" = no ] || break
-    fi
+    reap
 done
-wait || true
 trap - INT TERM
 took=$SECONDS
 if [ -t 2 ]; then
@@ -496,28 +517,33 @@ fi
 # A line a mutant that is known: id status killer how ms, and what the list says of it.
 for file in "${!path_of[@]}"; do
     cat "${kept[$file]}"
-done | sort -u -t$'\t' -k1,1 >"$work/known"
-sort -t$'\t' -k1,1 "$dir/list.$$" | join -t$'\t' "$work/known" - >"$work/joined"
+done | awk -F'\t' -v OFS='\t' '
+    FNR == NR { known[$1] = $2 OFS $3 OFS $4 OFS $5; next }
+    {
+        split($1, part, ".")
+        key = part[1] ":" $5 "-" $6 ":" $7
+        if ($8 == "-" && key in known) print $1, known[key], $2, $3, $4, $5, $6, $7
+    }' - "$dir/list.$$" >"$work/joined"
 
 table() {
     awk -F'\t' -v json="$json" '
-        FNR == NR { split($1, part, "."); all[part[1]]++; next }
-        { split($1, part, "."); count[part[1], $2]++; ms[part[1]] += $5 }
-        function row(name, mutants, killed, survived, same, broken, ms) {
+        FNR == NR { split($1, part, "."); all[part[1]]++; count[part[1], "named"] += $8 != "-"; next }
+        { split($1, part, "."); count[part[1], $2]++ }
+        function row(name, mutants, killed, survived, same, broken, named) {
             counted = killed + survived
             score = counted ? sprintf("%.1f", 100 * killed / counted) : "-"
             if (json == "yes")
-                printf "{\"file\":\"%s\",\"mutants\":%d,\"killed\":%d,\"survived\":%d,\"same\":%d,\"broken\":%d,\"untried\":%d,\"score\":%s}\n",
-                    name, mutants, killed, survived, same, broken,
-                    mutants - counted - same - broken, counted ? score : "null"
+                printf "{\"file\":\"%s\",\"mutants\":%d,\"killed\":%d,\"survived\":%d,\"same\":%d,\"broken\":%d,\"named\":%d,\"untried\":%d,\"score\":%s}\n",
+                    name, mutants, killed, survived, same, broken, named,
+                    mutants - counted - same - broken - named, counted ? score : "null"
             else
-                printf "%-14s %8d %8d %9d %8d %8d %8d %8s\n", name, mutants, killed, survived, same,
-                    broken, mutants - counted - same - broken, score
+                printf "%-14s %8d %8d %9d %8d %8d %8d %8d %8s\n", name, mutants, killed, survived, same,
+                    broken, named, mutants - counted - same - broken - named, score
         }
         END {
             if (json != "yes")
-                printf "%-14s %8s %8s %9s %8s %8s %8s %8s\n", "file", "mutants", "killed", "survived",
-                    "same", "broken", "untried", "score %"
+                printf "%-14s %8s %8s %9s %8s %8s %8s %8s %8s\n", "file", "mutants", "killed",
+                    "survived", "same", "broken", "named", "untried", "score %"
             n = 0
             for (name in all) names[++n] = name
             for (i = 2; i <= n; i++)
@@ -527,11 +553,12 @@ table() {
             for (i = 1; i <= n; i++) {
                 name = names[i]
                 row(name, all[name], count[name, "killed"], count[name, "survived"],
-                    count[name, "same"], count[name, "broken"])
+                    count[name, "same"], count[name, "broken"], count[name, "named"])
                 a += all[name]; k += count[name, "killed"]; s += count[name, "survived"]
                 e += count[name, "same"]; b += count[name, "broken"]
+                d += count[name, "named"]
             }
-            row("all", a, k, s, e, b)
+            row("all", a, k, s, e, b, d)
         }' "$dir/list.$$" "$work/joined"
 }
 

@@ -9,7 +9,7 @@ usage() {
 usage: ci/test.sh [--help] [PRESET...]
 
 Installs what is missing, then configures, builds and tests each preset (default:
-${presets_default[*]}). Exit status: 0 all passed, 1 something failed, 2 bad usage.
+${presets_default[*]}, and a sample of mutants of core at the end). Exit status: 0 all passed, 1 something failed, 2 bad usage.
 TEXT
 }
 
@@ -135,6 +135,26 @@ same_transcripts() {
     done
 }
 same_transcripts
+
+# A sample of core's mutants, another with each commit: the floor is what it takes to tell a real loss
+# from the luck of the draw (harness/README.md).
+sample_mutants() {
+    local log=build/mutants.log began=$SECONDS commit
+    echo "== mutants"
+    commit=$(git rev-parse HEAD 2>/dev/null) || commit=1
+    if ci/planted.sh --mutants --sample 600 --seed "$commit" --floor 70 >"$log"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        sed '/^file /,$d' "$log"
+    fi
+    sed -n '/^file /p; /^all /p' "$log"
+    tail -n 2 "$log"
+    echo "mutants: $((SECONDS - began)) s"
+}
+if [ "${presets[*]}" = "${presets_default[*]}" ]; then
+    sample_mutants
+fi
 
 echo
 echo "$passed passed, $failed failed"

@@ -364,6 +364,35 @@ static void reasons_out_of_range_are_unknown(void **state)
     }
 }
 
+/* ---- a base used again ---- */
+
+/* A new heap shuns the base of one that was destroyed, but not at the price of failing. */
+static void the_base_of_a_gone_heap_is_used_again_where_there_is_no_other(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    struct nth_arena *arena = nth_arena_create(SPAN_BYTES, COMMIT_BYTES);
+    assert_non_null(arena);
+    seam.pages = nth_arena_pages(arena);
+    nth_seam_set(&seam);
+    HANDLE first = HeapCreate(0, 0, 0);
+    assert_non_null(first);
+    assert_true(HeapDestroy(first));
+    HANDLE last = HeapCreate(0, 0, 0);
+    assert_ptr_not_equal(last, first);
+    for (HANDLE heap = last; heap != NULL; heap = HeapCreate(0, 0, 0)) {
+        last = heap;
+    }
+    assert_true(HeapDestroy(last));
+    HANDLE again = HeapCreate(0, 0, 0);
+    assert_ptr_equal(again, last);
+    assert_non_null(HeapAlloc(again, 0, 100));
+    seam = rig_seam();
+    nth_seam_set(&seam);
+    demand_balance_zero();
+    nth_arena_destroy(arena);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -380,6 +409,7 @@ int main(void)
         TEST(every_page_call_site_is_listed_once),
         TEST(fields_do_not_overlap_and_visiting_can_stop),
         TEST(reasons_out_of_range_are_unknown),
+        TEST(the_base_of_a_gone_heap_is_used_again_where_there_is_no_other),
     };
     return cmocka_run_group_tests_name("seam", tests, NULL, NULL);
 }

@@ -234,6 +234,78 @@ static void an_allocation_that_meets_damage_in_a_refill_takes_nothing(void **sta
     assert_int_equal(allocated(heap), before);
 }
 
+static void free_two_at_the_top(HANDLE heap, PVOID blocks[2], struct nth_field *second)
+{
+    static uint8_t before[0x100000];
+    assert_true(HeapFree(heap, 0, blocks[0]));
+    *second = rig_field_named(heap, "cache.slots", NULL);
+    assert_true(second->bytes <= sizeof(before));
+    for (size_t idx = 0; idx < second->bytes; idx++) {
+        before[idx] = nth_peek((uint8_t *)second->address + idx);
+    }
+    assert_true(HeapFree(heap, 0, blocks[1]));
+    size_t changed = 0;
+    while (changed < second->bytes &&
+           nth_peek((uint8_t *)second->address + changed) == before[changed]) {
+        changed++;
+    }
+    assert_true(changed < second->bytes);
+    second->address = (uint8_t *)second->address + changed;
+}
+
+/* Not only the first slot of a magazine. */
+static void validation_looks_at_the_last_slot_of_a_magazine(void **state)
+{
+    (void)state;
+    PVOID blocks[FRONT_COUNT];
+    struct nth_field place;
+    HANDLE heap = HeapCreate(0, 0, 0);
+    for (unsigned idx = 0; idx < FRONT_COUNT; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, 40);
+        assert_non_null(blocks[idx]);
+    }
+    free_two_at_the_top(heap, blocks + FRONT_COUNT - 2, &place);
+    assert_true(HeapValidate(heap, 0, NULL));
+    rig_flip(place.address);
+    assert_false(HeapValidate(heap, 0, NULL));
+    rig_flip(place.address);
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
+/* A block that is freed amid busy ones: its pages go back, and what is left at both ends is listed.
+ * One list's head is damaged at a time: the lists that are needed are looked at before anything
+ * changes. */
+static void a_free_that_gives_pages_back_looks_first_at_the_lists_of_what_is_left(void **state)
+{
+    (void)state;
+    unsigned refused = 0;
+    size_t words = 1;
+    for (size_t word = 0; word < words; word++) {
+        HANDLE heap = HeapCreate(0, 0, 0);
+        PVOID before = HeapAlloc(heap, 0, 500);
+        PVOID block = HeapAlloc(heap, 0, 120000);
+        assert_non_null(HeapAlloc(heap, 0, 500));
+        assert_non_null(before);
+        const struct nth_field heads = rig_field_named(heap, "heap.bins", NULL);
+        words = heads.bytes / sizeof(uint64_t);
+        uint8_t *damaged = (uint8_t *)heads.address + word * sizeof(uint64_t);
+        rig_flip(damaged);
+        const struct rig_outcome outcome = rig_free(heap, block);
+        rig_flip(damaged);
+        assert_false(outcome.raised);
+        assert_int_equal(outcome.reports, outcome.value == FALSE);
+        if (outcome.value == FALSE) {
+            rig_report_demand_field(NTH_CORRUPT_FREE_LIST, heap, NULL, "heap.bins");
+            assert_int_equal(HeapSize(heap, 0, block), 120000);
+            assert_true(HeapFree(heap, 0, block));
+            refused++;
+        }
+        assert_true(HeapValidate(heap, 0, NULL));
+        assert_true(HeapDestroy(heap));
+    }
+    assert_true(refused >= 2); /* of the block itself, and of what is left on each side */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -248,6 +320,8 @@ int main(void)
         TEST(a_class_word_of_another_time_is_noticed_when_the_class_is_used),
         TEST(a_whole_field_of_another_time_is_noticed_when_it_is_used),
         TEST(an_allocation_that_meets_damage_in_a_refill_takes_nothing),
+        TEST(validation_looks_at_the_last_slot_of_a_magazine),
+        TEST(a_free_that_gives_pages_back_looks_first_at_the_lists_of_what_is_left),
     };
     return cmocka_run_group_tests_name("stale", tests, NULL, NULL);
 }

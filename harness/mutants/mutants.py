@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 """Lists the mutants of C files, from clang's own syntax tree.
 
-usage: mutants.py SEED FILE... -- FLAGS     (ci/mutants.sh calls it)
+usage: mutants.py SEED NAMED FILE... -- FLAGS     (ci/mutants.sh calls it)
 
 One line a mutant, in an order drawn by SEED, or in that of the text when SEED is empty:
 
-    id  kind  function  line  start  end  replacement
+    id  kind  function  line  start  end  replacement  reason  name
 
 parted by tabs. The mutant is the file with the bytes [start, end) replaced; the replacement is one
-line, written as JSON. What a macro's body says is left alone, and so are assertions: a weaker one
-passes wherever the right one does.
+line, written as JSON. NAMED lists mutants that nothing can or need notice, with the reason: rows of
+name and reason. A name is what stays when other lines change: file, function, text of the line, what
+was there, what stands there now, and which of several such it is. What a macro's body says is left alone, and so are assertions: a weaker one
+passes wherever the right one does. So are constants that fill a variable for a call to overwrite.
 """
 import ctypes
 import hashlib
@@ -68,6 +70,7 @@ class Source:
                 start = cursor.extent.start.offset
                 self.macros.append((start, start + len(cursor.spelling.encode()),
                                     cursor.extent.end.offset, cursor.spelling))
+        self.filled = set()  # initial values of variables whose address is taken
         self.found = {}  # (start, end, replacement): (kind, function, line)
 
     def is_here(self, cursor):
@@ -144,6 +147,8 @@ class Source:
         if extent is None:
             return
         start, end = extent
+        if start in self.filled:
+            return
         text = self.text[start:end].decode()
         if text in TRUTHS:
             self.add("constant", function, start, end, TRUTHS[text])
@@ -192,6 +197,19 @@ class Source:
         start, end = extent
         self.add("dropped", function, start, end, "(void)0")
 
+    def fill(self, function):
+        taken = {inner.referenced.hash for node in function.walk_preorder()
+                 if node.kind == Kind.UNARY_OPERATOR
+                 for inner in node.get_children() if inner.kind == Kind.DECL_REF_EXPR
+                 and node.type.get_canonical().kind == cindex.TypeKind.POINTER}
+        for node in function.walk_preorder():
+            if node.kind == Kind.VAR_DECL and node.hash in taken:
+                value = ([None] + list(node.get_children()))[-1]
+                while value is not None and value.kind == Kind.UNEXPOSED_EXPR:  # a conversion
+                    value = next(value.get_children(), None)
+                if value is not None and value.kind == Kind.INTEGER_LITERAL:
+                    self.filled.add(file_offset(value.extent.start)[2])
+
     def walk(self, cursor, function, depth):
         for child in cursor.get_children():
             name = function
@@ -199,6 +217,7 @@ class Source:
                 if not (child.is_definition() and self.is_here(child)):
                     continue
                 name, inner = child.spelling, 0
+                self.fill(child)
             else:
                 if depth < 0 and not self.is_here(child):
                     continue
@@ -228,22 +247,49 @@ class Source:
             return file_offset(closes.extent.start)[2] == file_offset(child.extent.start)[2]
         return True
 
-    def mutants(self):
+    def mutants(self, named):
         self.walk(self.unit.cursor, "-", -1)
         base = os.path.basename(self.path).removesuffix(".c")
         ordered = sorted(self.found.items())
+        lines = self.text.decode().split("\n")
+        seen = {}
         for number, ((start, end, new), (kind, function, line)) in enumerate(ordered, 1):
-            yield f"{base}.{number}", kind, function, line, start, end, json.dumps(new)
+            old = self.text[start:end].decode()
+            name = (base, function, *(" ".join(text.split()) or "nothing"
+                                      for text in (lines[line - 1], old, new)))
+            seen[name] = seen.get(name, 0) + 1
+            name = "\t".join((*name, str(seen[name])))
+            yield (f"{base}.{number}", kind, function, line, start, end, json.dumps(new),
+                   named.pop(name, "-"), name)
+
+
+def read_names(path, files):
+    """Rows of these files: from name to reason."""
+    named = {}
+    with open(path, encoding="utf-8") as rows:
+        for number, row in enumerate(rows, 1):
+            if row.startswith("#"):
+                continue
+            name, _, reason = row.rstrip("\n").rpartition("\t")
+            if name.count("\t") != 5 or not reason:
+                sys.exit(f"mutants.py: {path}:{number}: expected a name of six columns and a reason")
+            if name.split("\t")[0] in files:
+                named[name] = reason
+    return named
 
 
 def main(arguments):
-    if "--" not in arguments or arguments.index("--") < 2:
-        sys.exit("usage: mutants.py SEED FILE... -- FLAGS")
+    if "--" not in arguments or arguments.index("--") < 3:
+        sys.exit("usage: mutants.py SEED NAMED FILE... -- FLAGS")
     middle = arguments.index("--")
-    seed, paths, flags = arguments[0], arguments[1:middle], arguments[middle + 1:]
+    seed, names, paths, flags = (arguments[0], arguments[1], arguments[2:middle],
+                                 arguments[middle + 1:])
+    named = read_names(names, [os.path.basename(p).removesuffix(".c") for p in paths])
     cindex.conf.lib.clang_getFileLocation.argtypes = [
         cindex.SourceLocation, ctypes.POINTER(cindex.c_object_p)] + [ctypes.POINTER(ctypes.c_uint)] * 3
-    found = [mutant for path in paths for mutant in Source(path, flags).mutants()]
+    found = [mutant for path in paths for mutant in Source(path, flags).mutants(named)]
+    for name in named:
+        sys.exit(f"mutants.py: {names}: no mutant has this name, remove the row: {name}")
     if seed:
         found.sort(key=lambda mutant: hashlib.sha256(f"{seed} {mutant[0]}".encode()).digest())
     for mutant in found:

@@ -77,6 +77,8 @@ clang-14 -shared -Wl,-soname,libsmall.so.0 "$project/libsmall.so.0/small.o" -o "
 clang-14 -I"$dir/src" "$dir/looks.c" "$dir/libsmall.so.0" -o "$dir/looks"
 echo "$dir/src/small.c" >"$project/sources"
 printf 'looks\tlibsmall.so.0\t%s\n' "$dir/looks" >"$project/killers"
+printf 'small\tsmall_spent\tvolatile int left = 3;\t3\t%s\t1\t%s\n' 2 'it starts lower, and ends the same' \
+    4 'it starts higher, and ends the same' >"$project/named"
 
 mutants() {
     "$source/ci/planted.sh" --mutants --project "$project" "$@"
@@ -144,7 +146,7 @@ fate() {
     local id
     id=$(mutants --list | grep -E "$1" | cut -d' ' -f1)
     [ "$(wc -l <<<"$id")" -eq 1 ] || fail "'$1' names several mutants"
-    mutants --show "$id" | tail -n 1 | sed 's/^[^:]*: //'
+    mutants --show "$id" | grep "^$id: " | tail -n 1 | sed 's/^[^:]*: //'
 }
 expect() {
     local found
@@ -159,6 +161,7 @@ expect 'dropped +small_sign:36' broken
 expect 'arithmetic +small_twice:15' 'killed by looks: status 1'
 expect 'dropped +small_spent:23' 'killed by looks: does not end'
 expect 'relational +small_sign:32' 'killed by looks: status 1'
+expect 'constant +small_spent:20 +3 -> 4' 'it starts higher, and ends the same'
 [ "$same" -eq 5 ] || fail "$same with the code of the original, expected 5"
 [ "$broken" -ge 1 ] || fail "$broken do not compile, expected one or more"
 grep -q "^small  *$count " "$dir/out" || fail "the table does not tell of $count mutants"
@@ -167,7 +170,7 @@ grep -q '^+    if (LIKELY(value <= 0)) {$' "$dir/out" || fail 'a survivor is tol
 # ---- Again: nothing is done anew; another text is -----------------------------------------------------
 
 mutants --floor 0 >"$dir/again" || fail 'with a floor of 0: an exit status that is not 0'
-grep -q "$count known before, 0 tried now" "$dir/again" || fail 'a second run tries mutants anew'
+grep -q "$((count - 2)) known before, 0 tried now" "$dir/again" || fail 'a second run tries mutants anew'
 mutants --floor 0 --json | jq -se --argjson count "$count" --argjson survived "$survived" '
     .[0].file == "small" and .[0].mutants == $count and .[0].survived == $survived and
     ([.[] | select(.survivor)] | length) == $survived' >/dev/null || fail '--json tells something else'
@@ -195,7 +198,16 @@ mutants --floor 0 >"$dir/again"
 if grep -q ' 0 known before' "$dir/again" || grep -q ', 0 tried now' "$dir/again"; then
     fail 'a run that was ended early does not go on'
 fi
-grep -Eq "^all +$count .* 0 +[0-9.]+\$" "$dir/again" || fail 'some were not tried in the end'
+grep -Eq "^all +$count .* 2 +0 +[0-9.]+\$" "$dir/again" || fail 'some were not tried in the end'
+
+cp "$project/named" "$dir/named"
+printf 'small\tsmall_spent\tvolatile int left = 3;\t3\t5\t1\tno such mutant\n' >>"$project/named"
+status=0
+mutants >"$dir/out" 2>"$dir/err" || status=$?
+if [ "$status" -ne 2 ] || ! grep -q 'no mutant has this name' "$dir/err"; then
+    fail "a name of no mutant: exit status $status, $(cat "$dir/err")"
+fi
+mv "$dir/named" "$project/named"
 
 printf 'looks\tlibsmall.so.0\tfalse\n' >"$project/killers"
 status=0

@@ -30,6 +30,7 @@ static struct {
     uint8_t *block;
     enum answer answer;
     unsigned calls;
+    SIZE_T opened_bytes;
     PVOID base_seen;
     struct rig_args inner; /* for ANSWER_CALL_HEAP */
     uintptr_t inner_value;
@@ -95,6 +96,7 @@ static NTSTATUS routine(PVOID base, PVOID *address, PSIZE_T bytes)
     }
     if (*bytes != 0) {
         open_pages(at, *bytes);
+        own.opened_bytes += *bytes;
     }
     return STATUS_SUCCESS;
 }
@@ -211,13 +213,22 @@ static void the_routine_is_asked_for_whole_pages_of_its_block(void **state)
     assert_true(HeapValidate(heap, 0, NULL));
 }
 
+static SIZE_T committed(HANDLE heap)
+{
+    HEAP_SUMMARY summary = {.cb = sizeof(summary)};
+    assert_true(HeapSummary(heap, 0, &summary));
+    return summary.cbCommitted;
+}
+
 /* D26 */
 static void more_than_asked_inside_the_reserve_is_taken(void **state)
 {
     (void)state;
     HANDLE heap = create(0);
+    const SIZE_T before = committed(heap) - own.opened_bytes;
     own.answer = ANSWER_MORE;
     assert_non_null(HeapAlloc(heap, HEAP_ZERO_MEMORY, 0x20000));
+    assert_int_equal(committed(heap) - own.opened_bytes, before); /* the page more is the heap's */
     assert_non_null(HeapAlloc(heap, HEAP_ZERO_MEMORY, 0x1000));
     assert_true(HeapValidate(heap, 0, NULL));
 }

@@ -158,7 +158,7 @@ struct nth_report {
 };
 
 /** Name of a reason ("DOUBLE_FREE") and its sentence. Units: none.
- * Errors: "UNKNOWN" when out of range. Source: core/src/reasons.def. */
+ * Errors: "UNKNOWN" when out of range. Source: <ntheap/reasons.def>. */
 const char *nth_reason_name(enum nth_reason reason);
 const char *nth_reason_text(enum nth_reason reason);
 

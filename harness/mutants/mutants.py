@@ -77,9 +77,9 @@ class Source:
         file = cursor.location.file
         return file is not None and os.path.samefile(file.name, self.path)
 
-    def extent(self, cursor, whole=False):
-        """The bytes of a node, or None where they are not written in this file as they stand.
-        `whole`: it may be a macro with its arguments, too."""
+    def extent(self, cursor, parent=None):
+        """The bytes of a node, or None where they are not written in this file as they stand. Below a
+        parent that is, it may be a macro with its arguments, too."""
         (file, _, start), (other, _, end) = (file_offset(cursor.extent.start),
                                              file_offset(cursor.extent.end))
         if file is None or file != other or not os.path.samefile(file, self.path) or start >= end:
@@ -87,7 +87,9 @@ class Source:
         for first, named, last, name in self.macros:
             if name in ASSERTIONS and first <= start < last:
                 return None
-            if whole and (start, end) == (first, last):
+            if parent is not None and (start, end) == (first, last) and not (
+                    first <= file_offset(parent.extent.start)[2] and
+                    file_offset(parent.extent.end)[2] <= last):
                 continue
             if first <= start < last and start < named and end <= last and name not in TRUTHS:
                 return None  # of the macro's body, or the macro itself
@@ -177,7 +179,7 @@ class Source:
                         file_offset(c.extent.start)[2] < inner[1][1]]
         if not children:
             return
-        extent = self.extent(children[0], whole=True)
+        extent = self.extent(children[0], cursor)
         if extent is None:
             return
         start, end = extent
@@ -189,9 +191,9 @@ class Source:
             return  # and so is its opposite
         self.add("negated", function, start, end, f"!({text})")
 
-    def statement(self, cursor, function):
+    def statement(self, cursor, parent, function):
         """An expression or jump that stands as a statement."""
-        extent = self.extent(cursor, whole=True)
+        extent = self.extent(cursor, parent)
         if extent is None:
             return
         start, end = extent
@@ -233,7 +235,7 @@ class Source:
             if cursor.kind in BODIES and child.kind in DROPPED and self.is_statement(cursor, child):
                 last = child.kind == Kind.RETURN_STMT and depth == 1
                 if not last:  # a function without its end is no program
-                    self.statement(child, name)
+                    self.statement(child, cursor, name)
             self.walk(child, name, inner)
 
     def is_statement(self, parent, child):

@@ -5,7 +5,9 @@
  * hooks.c, running out of pages in shortage.c. */
 #include "support/rig.h"
 
+#include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -393,6 +395,38 @@ static void the_base_of_a_gone_heap_is_used_again_where_there_is_no_other(void *
     nth_arena_destroy(arena);
 }
 
+/* ---- the system's page source ---- */
+
+static bool is_mapped(void *page)
+{
+    unsigned char resident;
+    return mincore(page, NTH_PAGE_BYTES, &resident) == 0;
+}
+
+/* Where the next lower address is taken it maps more than it needs, to have it aligned. */
+static void what_is_mapped_for_alignment_is_given_back(void **state)
+{
+    (void)state;
+    const struct nth_pages *pages = nth_pages_os();
+    const struct nth_site *site = nth_site_at(0);
+    void *first = NULL;
+    void *second = NULL;
+    assert_int_equal(pages->reserve(pages->self, site, COMMIT_BYTES, &first), NTH_SEAM_OK);
+    char *below = (char *)first - NTH_GRANULE_BYTES;
+    void *fence = mmap(below, NTH_GRANULE_BYTES, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    assert_int_equal(pages->reserve(pages->self, site, COMMIT_BYTES, &second), NTH_SEAM_OK);
+    assert_int_equal((uintptr_t)second % NTH_GRANULE_BYTES, 0);
+    assert_true(is_mapped(second));
+    assert_false(is_mapped((char *)second + COMMIT_BYTES));
+    assert_false(is_mapped((char *)second - NTH_PAGE_BYTES));
+    assert_int_equal(pages->release(pages->self, site, second, COMMIT_BYTES), NTH_SEAM_OK);
+    assert_int_equal(pages->release(pages->self, site, first, COMMIT_BYTES), NTH_SEAM_OK);
+    if (fence != MAP_FAILED) {
+        assert_int_equal(munmap(fence, NTH_GRANULE_BYTES), 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -410,6 +444,7 @@ int main(void)
         TEST(fields_do_not_overlap_and_visiting_can_stop),
         TEST(reasons_out_of_range_are_unknown),
         TEST(the_base_of_a_gone_heap_is_used_again_where_there_is_no_other),
+        TEST(what_is_mapped_for_alignment_is_given_back),
     };
     return cmocka_run_group_tests_name("seam", tests, NULL, NULL);
 }

@@ -395,6 +395,31 @@ static void the_base_of_a_gone_heap_is_used_again_where_there_is_no_other(void *
     nth_arena_destroy(arena);
 }
 
+/* ---- segments ---- */
+
+/* Further segments go with their last block, but for as much as a heap may keep; that when it is
+ * compacted. */
+static void the_segments_of_a_heap_go_with_their_last_block(void **state)
+{
+    (void)state;
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .SegmentReserve = 0x10000};
+    PVOID blocks[8];
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x10000, 0, NULL, &wanted);
+    assert_non_null(heap);
+    const size_t before = nth_balance_now().reservation_count;
+    for (unsigned idx = 0; idx < 8; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, 40000);
+        assert_non_null(blocks[idx]);
+    }
+    assert_true(nth_balance_now().reservation_count >= before + 4);
+    for (unsigned idx = 0; idx < 8; idx++) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+    assert_true(nth_balance_now().reservation_count < before + 4);
+    (void)HeapCompact(heap, 0);
+    assert_int_equal(nth_balance_now().reservation_count, before);
+}
+
 /* ---- the system's page source ---- */
 
 static bool is_mapped(void *page)
@@ -444,6 +469,7 @@ int main(void)
         TEST(fields_do_not_overlap_and_visiting_can_stop),
         TEST(reasons_out_of_range_are_unknown),
         TEST(the_base_of_a_gone_heap_is_used_again_where_there_is_no_other),
+        TEST(the_segments_of_a_heap_go_with_their_last_block),
         TEST(what_is_mapped_for_alignment_is_given_back),
     };
     return cmocka_run_group_tests_name("seam", tests, NULL, NULL);

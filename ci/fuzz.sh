@@ -20,8 +20,7 @@ and every finding with the command that shows it again.
   --hours N     the same in hours
   --timeout N   an input that takes so many seconds is a finding, default 25
   --json        one object a line instead of the table
-  --merge       add inputs that reach something new to corpus/*/found, 2 MiB in all at most, and
-                sweep them (heaprig sweep)
+  --merge       add inputs that reach something new to corpus/*/found (ci/corpus.sh merge)
   --bench       then run heaprig bench on each corpus, and say how near fuzzing comes to its rate
   --preset P    libFuzzer's build: fuzz (default: ASan and UBSan), fuzz-msan or fuzz-tsan
   --from DIR    take bin/, corpus/ and targets.list from DIR instead of building, and AFL++'s builds
@@ -103,7 +102,6 @@ cd "$(dirname "$0")/.."
 . ci/lib/fleet.sh
 ulimit -f 262144 # 256 MiB a file: a loop that prints must not fill the disk
 inputs_min=1000
-found_max_kib=2048
 findings_max=3 # of one process: then it is not started again
 start_mib=256  # free on the disk, or nothing is begun
 run_mib=64     # free on the disk, or the run ends
@@ -489,63 +487,22 @@ fi
 
 # ---- Keep -----------------------------------------------------------------------------------------
 
-# Inputs that reach what the committed corpus does not, smallest first, while there is room.
-keep() {
-    local target=$1 folder=corpus/${corpus_of[$1]}/found merged options name size kept=0 folders
-    mapfile -t options < <(libfuzzer_options "$target")
-    merged=$(mktemp -d)
-    find "$corpora/${corpus_of[$target]}" -type f -exec cp {} "$merged"/ \;
-    afl_queue "$target"
-    folders=("$dir/work/$target" "$run/$target.queue")
-    "${started[@]}" "${programs[libfuzzer]}/bin/$target" "${options[@]}" -set_cover_merge=1 "$merged" "${folders[@]}" \
-        >"$run/$target.merge.log" 2>&1 || {
-        rm -rf "$merged"
-        echo "$target: not merged, see $run/$target.merge.log" >&2
-        return
-    }
-    mkdir -p "$folder"
-    while read -r size name; do
-        if [ -e "$corpora/${corpus_of[$target]}/$name" ]; then
-            continue
-        fi
-        if [ $(($(cat corpus/*/found/*.bin 2>/dev/null | wc -c) + size)) -gt $((found_max_kib * 1024)) ]; then
-            echo "$target: corpus/*/found is full ($found_max_kib KiB)" >&2
-            break
-        fi
-        cp "$merged/$name" "$folder/$name.bin"
-        new_files+=("$folder/$name.bin")
-        kept=$((kept + 1))
-    done < <(find "$merged" -type f -printf '%s %f\n' | sort -n)
-    rm -rf "$merged"
-    echo "$target: $kept inputs added to $folder" >&2
-}
-
-# Each new program with its page calls refused in turn.
-sweep_new() {
-    local log=$run/sweep.log
-    if [ ${#new_files[@]} -eq 0 ] || [ ! -x "$home/bin/heaprig" ]; then
-        return
-    fi
-    if timeout 900 "$home/bin/heaprig" sweep --per-path 1 "${new_files[@]}" >"$log" 2>&1; then
-        echo "sweep: $(tail -n1 "$log")" >&2
-    else
-        grep -A2 -e '^FINDING' -e '^sweep: in' "$log" >&2 || tail -n3 "$log" >&2
-        status=1
-    fi
-}
-
-new_files=()
 if [ "$merge" = yes ] && [ "$stop" = no ]; then
     for target in "${ran[@]}"; do
-        if [ "$target" = text_fuzzer ]; then
-            former=("${new_files[@]}")
-            keep "$target"
-            new_files=("${former[@]}") # texts are no programs
-        else
-            keep "$target"
+        kept=0
+        how=()
+        afl_queue "$target"
+        for folder in "$dir/work/$target" "$run/$target.queue"; do
+            [ ! -d "$folder" ] || how+=(--inputs "$folder")
+        done
+        if [ ${#how[@]} -eq 0 ]; then
+            continue
+        fi
+        ci/corpus.sh merge ${from:+--build "$from"} "${how[@]}" "$target" >&2 || kept=$?
+        if [ "$kept" -gt "$status" ]; then
+            status=$kept
         fi
     done
-    sweep_new
 fi
 if [ "$full" = yes ]; then
     die 2 "$dir: less than $run_mib MiB free on its disk, ended early: make room and run it again, corpora and findings are kept"

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * In place of an engine: which inputs of a target are worth keeping, and how small they can be, for
- * ci/corpus.sh. A feature is an edge of what carries counters (with --counts: an edge and how
- * often, by powers of two) or a clause in a state of its heap. An input is kept when it has
- * features that neither the base nor smaller inputs have; then as much of it goes as can while it
- * keeps those that are its own. Each kept input goes into the folder under its own name, and a line
- * goes to standard output:
+ * ci/corpus.sh. A feature is an edge of what carries counters, or a clause in a state of its heap.
+ * An input is kept when it has features that neither the base nor smaller inputs have; then as much
+ * of it goes as can while it keeps those that are its own. Each kept input goes into the folder
+ * under its own name, and a line goes to standard output:
  *
  *   name <tab> bytes before <tab> bytes now <tab> own features <tab> what they are
  *
@@ -29,7 +28,6 @@
 #define PATH_BYTES 4096u
 #define WHAT_BYTES 160u   /* of a reason */
 #define WHAT_NAMES_MAX 3u /* functions, and clauses, that a reason names */
-#define BUCKET_COUNT 8u
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes);
 int LLVMFuzzerInitialize(int *argc, char ***argv) __attribute__((weak));
@@ -58,7 +56,6 @@ struct input {
 static struct {
     size_t head; /* bytes at the front that stay */
     size_t unit; /* bytes that go together */
-    bool counts;
     bool reduce;
     time_t until; /* 0: no limit */
     const char *out;
@@ -107,26 +104,17 @@ static size_t state_count(void)
     return (size_t)(__stop___libfuzzer_extra_counters - __start___libfuzzer_extra_counters);
 }
 
-static uint32_t bucket_of(uint8_t count)
-{
-    uint32_t bucket = 0;
-    while (options.counts && bucket + 1 < BUCKET_COUNT && count >> (bucket + 1) != 0) {
-        bucket++;
-    }
-    return bucket;
-}
-
 static size_t features_read(void)
 {
     size_t count = 0;
     for (size_t idx = 0; idx < edge_count; idx++) {
         if (edges[idx] != 0) {
-            feature_list[count++] = (uint32_t)(idx * BUCKET_COUNT + bucket_of(edges[idx]));
+            feature_list[count++] = (uint32_t)idx;
         }
     }
     for (size_t idx = 0; idx < state_count(); idx++) {
         if (__start___libfuzzer_extra_counters[idx] != 0) {
-            feature_list[count++] = (uint32_t)(edge_count * BUCKET_COUNT + idx);
+            feature_list[count++] = (uint32_t)(edge_count + idx);
         }
     }
     return count;
@@ -404,16 +392,15 @@ static void word_add(char *what, const char *word)
 
 static void feature_name(uint32_t feature, char *name, size_t name_bytes)
 {
-    if (feature >= edge_count * BUCKET_COUNT) {
-        const size_t state = feature - edge_count * BUCKET_COUNT;
+    if (feature >= edge_count) {
+        const size_t state = feature - edge_count;
         const char *id = rig_clause_info((enum rig_clause)(state / 8 % RIG_CLAUSE_COUNT))->id;
         (void)snprintf(name, name_bytes, "%s in state %zu", id, state % 8);
         return;
     }
-    (void)snprintf(name, name_bytes, "edge %u", feature / BUCKET_COUNT);
+    (void)snprintf(name, name_bytes, "edge %u", feature);
     if (pcs != NULL && __sanitizer_symbolize_pc != NULL) {
-        __sanitizer_symbolize_pc((void *)(pcs[feature / BUCKET_COUNT * 2] + 1), "%f", name,
-                                 name_bytes);
+        __sanitizer_symbolize_pc((void *)(pcs[feature * 2] + 1), "%f", name, name_bytes);
     }
 }
 
@@ -426,7 +413,7 @@ static void what_of(const struct input *input, char what[WHAT_BYTES])
     char names[WHAT_BYTES] = "";
     for (size_t idx = 0; idx < input->feature_count; idx++) {
         const uint32_t feature = input->features[idx];
-        const bool state = feature >= edge_count * BUCKET_COUNT;
+        const bool state = feature >= edge_count;
         if (holders[feature] != 1) {
             continue;
         }
@@ -491,7 +478,7 @@ static void begin(int *argc, char ***argv)
     if (edge_count == 0) {
         refuse((*argv)[0], "a build with coverage counters (preset fuzz)");
     }
-    feature_max = edge_count * BUCKET_COUNT + state_count();
+    feature_max = edge_count + state_count();
     feature_list = memory(feature_max, sizeof(*feature_list));
     holders = memory(feature_max, sizeof(*holders));
     (void)run((const uint8_t *)"", 0); /* what only the first run reaches is nobody's own */
@@ -511,10 +498,13 @@ static size_t number(const char *text, size_t max)
 static size_t parse(int argc, char **argv, const char **bases)
 {
     static const struct option longs[] = {
-        {"base", required_argument, NULL, 'b'},    {"out", required_argument, NULL, 'o'},
-        {"head", required_argument, NULL, 'h'},    {"unit", required_argument, NULL, 'u'},
-        {"counts", no_argument, NULL, 'c'},        {"whole", no_argument, NULL, 'w'},
-        {"seconds", required_argument, NULL, 's'}, {0},
+        {"base", required_argument, NULL, 'b'},
+        {"out", required_argument, NULL, 'o'},
+        {"head", required_argument, NULL, 'h'},
+        {"unit", required_argument, NULL, 'u'},
+        {"whole", no_argument, NULL, 'w'},
+        {"seconds", required_argument, NULL, 's'},
+        {0},
     };
     size_t base_count = 0;
     struct timespec now;
@@ -533,9 +523,6 @@ static size_t parse(int argc, char **argv, const char **bases)
         case 'u':
             options.unit = number(optarg, INPUT_BYTES_MAX);
             break;
-        case 'c':
-            options.counts = true;
-            break;
         case 'w':
             options.reduce = false;
             break;
@@ -547,9 +534,8 @@ static size_t parse(int argc, char **argv, const char **bases)
         }
     }
     if (options.out == NULL || options.unit == 0 || optind + 1 != argc) {
-        refuse(argv[0],
-               "--out FOLDER [--base FOLDER]... [--head N] [--unit N] [--counts] [--whole] "
-               "[--seconds N] FOLDER");
+        refuse(argv[0], "--out FOLDER [--base FOLDER]... [--head N] [--unit N] [--whole] "
+                        "[--seconds N] FOLDER");
     }
     return base_count;
 }

@@ -11,12 +11,14 @@ usage: ci/corpus.sh [--help] COMMAND [--seconds N] [--inputs DIR]... [--build DI
   merge     take in, out of what fuzzing found (build/fuzz/work, or --inputs with one TARGET), what reaches
             an edge, or a clause in a state of its heap, that the corpus does not: smallest first, made as
             small as it goes, as text, each with its line in MANIFEST.tsv; then sweep it
+            (--seconds bounds the time that making smaller takes, for each target)
   prune     drop found inputs whose edges and clause states others have
   minimise  prune, and make those that are left smaller for as long as they keep what is theirs alone
   check     manifest, size, kinds and names of files, duplicates, then a replay of every target;
             --files: without the replay, which is all that needs a build
-  reach     what seeds (origin hand, recorded or sweep) alone reach of what a run of --seconds (default 600)
-            a target reaches from the whole corpus: 90 % of edges and clause states is the aim
+  reach     what seeds (origin hand, recorded or sweep) alone, and the corpus as it is, reach of what a run of
+            --seconds (default 600) a target reaches from it: 90 % of edges and clause states by seeds is
+            the aim
 
   --build DIR   a build of preset fuzz (targets heaprig_fuzz, heaprig_distil, heaprig) instead of building
   --corpus DIR  work on this copy of corpus/
@@ -36,7 +38,7 @@ die() {
 cd "$(dirname "$0")/.."
 here=$PWD
 cd "$OLDPWD"
-command='' seconds='' inputs=() build='' corpus=$here/corpus jobs=2 files_only=no targets=()
+command='' seconds='' inputs=() build='' corpus=$here/corpus given=no jobs=2 files_only=no targets=()
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -63,7 +65,7 @@ while [ $# -gt 0 ]; do
         ;;
     --corpus)
         [ -f "${2-}/MANIFEST.tsv" ] || die 2 "--corpus '${2-}': expected a corpus, with MANIFEST.tsv"
-        corpus=$(cd "$2" && pwd)
+        corpus=$(cd "$2" && pwd) given=yes
         shift
         ;;
     --files) files_only=yes ;;
@@ -90,6 +92,10 @@ if [ ${#inputs[@]} -gt 0 ] && [ ${#targets[@]} -ne 1 ]; then
     die 2 "--inputs: expected one TARGET that they are for"
 fi
 cd "$here"
+if [ "$command" = grow ]; then
+    [ "$given" = no ] || die 2 "--corpus: not with grow, which fuzzes from the corpus that the build has"
+    exec ci/fuzz.sh ${build:+--from "$build"} --seconds "${seconds:-120}" --merge "${targets[@]}"
+fi
 ulimit -f 262144 # 256 MiB a file
 corpus_max_bytes=$((2 << 20))
 export ASAN_OPTIONS=${ASAN_OPTIONS-allocator_may_return_null=1:detect_odr_violation=0}
@@ -111,20 +117,27 @@ wrong() {
     check_failed=yes
 }
 
-# What a file says, of programs without comments: what is equal is a duplicate.
-content_of() {
-    case $1 in
-    *.heap) grep -v '^#' "$1" || true ;;
-    *) cat "$1" ;;
-    esac
+# Files that say the same in one folder, of programs without comments: "one and other" a line.
+twins() {
+    (
+        cd "$corpus"
+        # shellcheck disable=SC2016 # awk's own
+        find . -name '*.heap' ! -path './.staging.*' -print0 | LC_ALL=C sort -z | xargs -0 -r awk '
+            function tell() { if (file != "") { key = folder ":" text; if (key in first) print first[key] " and " file
+                else first[key] = file } }
+            FNR == 1 { tell(); file = substr(FILENAME, 3); split(file, part, "/"); folder = part[1]; text = "" }
+            !/^#/ { text = text $0 "\n" } END { tell() }'
+        find . -type f ! -name '*.heap' ! -path './.staging.*' -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum | awk '
+            $1 in first { print first[$1] " and " substr($2, 3) } { first[$1] = substr($2, 3) }'
+    )
 }
 
 check_files() {
-    local listed there name target twice known first path
+    local listed there name target known first path
     [ "$(head -n1 "$corpus/MANIFEST.tsv")" = $'file\ttarget\torigin\treason' ] ||
         wrong 'MANIFEST.tsv:1: expected the columns file, target, origin, reason'
     listed=$(tail -n +2 "$corpus/MANIFEST.tsv" | cut -f1 | LC_ALL=C sort)
-    there=$(cd "$corpus" && find . -type f ! -name README.md ! -name MANIFEST.tsv | cut -c3- | LC_ALL=C sort)
+    there=$(cd "$corpus" && find . -type f ! -name README.md ! -name MANIFEST.tsv ! -path './.staging.*' | cut -c3- | LC_ALL=C sort)
     while read -r name; do
         wrong "$name: listed in MANIFEST.tsv, expected the file: add it or drop the line"
     done < <(comm -23 <(sort -u <<<"$listed") <(sort <<<"$there"))
@@ -159,13 +172,9 @@ check_files() {
         *) wrong "$name: expected a folder for it" ;;
         esac
     done < <(tail -n +2 "$corpus/MANIFEST.tsv" | cut -f1,2)
-    twice=$(cd "$corpus" && while read -r name; do
-        [ -f "$name" ] || continue
-        printf '%s %s %s\n' "$(content_of "$name" | sha256sum | cut -c1-64)" "${name%%/*}" "$name"
-    done <<<"$there" | sort | awk '$1 " " $2 == last { print $3 " and " name } { last = $1 " " $2; name = $3 }')
-    [ -z "$twice" ] || while IFS= read -r name; do
+    while IFS= read -r name; do
         wrong "$name: expected one of them only, they say the same"
-    done <<<"$twice"
+    done < <(twins)
     [ "$(corpus_bytes)" -le "$corpus_max_bytes" ] ||
         wrong "$(corpus_bytes) bytes in all, expected at most $corpus_max_bytes: ci/corpus.sh minimise"
     [ -n "$listed" ] || wrong 'MANIFEST.tsv: expected files'
@@ -222,7 +231,8 @@ for target in "${targets[@]}"; do
     esac
 done
 
-# One at a time: nobody changes the corpus while it is read. What a command that was killed left goes.
+# One at a time: nobody changes the corpus while it is read. What a command that was killed left, which no
+# check looks at, goes.
 exec 9<"$corpus"
 flock -n 9 || die 2 "$corpus: another ci/corpus.sh works on it, wait for its end"
 rm -rf "$corpus"/.staging.*
@@ -278,7 +288,7 @@ distil() {
         units=(--head 0 --unit 1)
     fi
     read -ra more <<<"$2"
-    if [ -n "$seconds" ] && [ "$command" != grow ]; then
+    if [ -n "$seconds" ]; then
         more+=(--seconds "$seconds")
     fi
     rm -rf "$work/$target.new"
@@ -491,17 +501,21 @@ replay() {
 }
 
 reach() {
-    local target=$1 log=$work/$1.seeds status=0
-    files_of "$target" seeds | assemble "$log.in"
-    files_of "$target" all | assemble "$work/$target.all"
-    mkdir "$work/$target.run.out"
-    engine "$target" "$log" -runs=0 "-artifact_prefix=$work/" "$log.in" || status=1
-    mkdir -p "$build/findings/$target"
-    engine "$target" "$work/$target.run" "-max_total_time=${seconds:-600}" -seed=1 -print_final_stats=1 \
-        "-artifact_prefix=$build/findings/$target/" "$work/$target.run.out" "$work/$target.all" || status=1
-    printf '%s %s %s %s %s %s %s\n' "$target" "$(find "$log.in" -type f | wc -l)" "$(edges "$log")" \
-        "$(edges "$work/$target.run")" "$(states "$log.stats")" "$(states "$work/$target.run.stats")" "$status" \
-        >"$work/$target.reach"
+    local target=$1 status=0 which
+    for which in seeds all; do
+        files_of "$target" "$which" | assemble "$work/$target.$which"
+        engine "$target" "$work/$target.$which.log" -runs=0 "-artifact_prefix=$work/" "$work/$target.$which" || status=1
+    done
+    mkdir -p "$work/$target.out" "$build/findings/$target"
+    engine "$target" "$work/$target.run.log" "-max_total_time=${seconds:-600}" -seed=1 \
+        "-artifact_prefix=$build/findings/$target/" "$work/$target.out" "$work/$target.all" || status=1
+    {
+        printf '%s %s' "$target" "$status"
+        for which in seeds all run; do
+            printf ' %s %s' "$(edges "$work/$target.$which.log")" "$(states "$work/$target.$which.log.stats")"
+        done
+        printf '\n'
+    } >"$work/$target.reach"
 }
 
 reach_all() {
@@ -515,21 +529,18 @@ reach_all() {
         running=$((running + 1))
     done
     wait
-    printf '%-22s %6s %20s %6s %20s %6s\n' target seeds 'edges of a run' % 'states of a run' %
-    cat "$work"/*.reach | awk -v seconds="${seconds:-600}" '
-        function part(a, b) { return b == 0 ? 100 : 100 * a / b }
-        { edges = part($3, $4); states = part($5, $6)
-          printf "%-22s %6d %20s %6.1f %20s %6.1f%s\n", $1, $2, $3 " of " $4, edges, $5 " of " $6, states,
-              $7 ? "  a finding, see findings/" $1 : ""
-          if (edges < 90 || states < 90 || $7) bad = 1 } END { exit bad }' || check_failed=yes
+    printf '%-22s %-35s %s\n' '' '------------- edges -------------' '--------- clause states ---------'
+    printf '%-22s %6s %6s %6s %6s %6s     %6s %6s %6s %6s %6s\n' target run seeds % all % run seeds % all %
+    cat "$work"/*.reach | awk '
+        function part(some, of) { return of == 0 ? 100 : 100 * some / of }
+        { edges = part($3, $7); states = part($4, $8)
+          printf "%-22s %6d %6d %6.1f %6d %6.1f     %6d %6d %6.1f %6d %6.1f%s\n", $1, $7, $3, edges, $5, part($5, $7),
+              $8, $4, states, $6, part($6, $8), $2 ? "  a finding: see findings/" $1 " of the build" : ""
+          if (edges < 90 || states < 90 || $2) bad = 1 } END { exit bad }' || check_failed=yes
     [ "$(cat "$work"/*.reach | wc -l)" -eq ${#targets[@]} ] || wrong "a run ended without a word"
 }
 
 case $command in
-grow)
-    flock -u 9
-    ci/fuzz.sh --seconds "${seconds:-120}" --merge "${targets[@]}"
-    ;;
 merge)
     for target in "${targets[@]}"; do
         if [ ${#inputs[@]} -gt 0 ]; then

@@ -36,6 +36,7 @@ expect 2 "--corpus '/nowhere': expected a corpus" check --corpus /nowhere
 expect 2 "--inputs '/nowhere': expected a folder" merge --inputs /nowhere ops_fuzzer
 expect 2 '--inputs: expected with merge only' prune --inputs "$dir" ops_fuzzer
 expect 2 '--inputs: expected one TARGET' merge --inputs "$dir"
+expect 2 '--corpus: not with grow' grow --corpus "$source/corpus"
 
 # ---- Checks of files, each with what must fail it ---------------------------------------------------
 
@@ -68,16 +69,13 @@ fails 'bytes in all, expected at most 2097152' "{ yes '# much' || true; } | head
 
 # ---- Merging ----------------------------------------------------------------------------------------
 
-if ! grep -q '^HEAPRIG_SANITIZERS.*address' "$bin/../CMakeCache.txt" ||
-    grep -q NTH_STRESS "$bin/../CMakeCache.txt"; then
-    echo "the rest is the same in every build: run in one"
+if [ ! -e "$bin/../harness/targets/CMakeFiles/heaprig_driver.dir/driver.c.o" ]; then
+    echo "the rest is left out: it takes a build whose targets have no engine"
     exit 0
 fi
-if [ -z "${HEAPRIG_FUZZ_BUILD-}" ]; then
-    HEAPRIG_FUZZ_BUILD=$dir/build
-    "$source/harness/test/child/counted" "$bin" "$source" libfuzzer '' "$dir/build" >"$dir/out" 2>&1 ||
-        fail 'no build with counters'
-fi
+build=$dir/build
+"$source/harness/test/child/counted" "$bin" "$source" libfuzzer '' "$build" >"$dir/out" 2>&1 ||
+    fail 'no build with counters'
 
 # A corpus of one seed and one regression, and a folder of inputs of which one is new, one says nothing
 # new, and one is no program.
@@ -101,7 +99,7 @@ heaprig=$bin/heaprig
 "$heaprig" asm "$small/ops_fuzzer/first.heap" -o "$dir/inputs/old"
 echo 'no program at all' >"$dir/inputs/text"
 small_corpus() {
-    expect "$1" "$2" "${@:3}" --build "$HEAPRIG_FUZZ_BUILD" --corpus "$small"
+    expect "$1" "$2" "${@:3}" --build "$build" --corpus "$small"
 }
 sum() {
     (cd "$small" && find . -type f -exec sha256sum {} + | sort)
@@ -116,7 +114,7 @@ for signal in INT TERM KILL; do
     # A job of its own group: what it started ends with it.
     (
         set -m
-        "$source/ci/corpus.sh" merge --build "$HEAPRIG_FUZZ_BUILD" --corpus "$small" \
+        "$source/ci/corpus.sh" merge --build "$build" --corpus "$small" \
             --inputs "$dir/inputs" ops_fuzzer >"$dir/out" 2>&1 &
         for ((turn = 0; turn < 200; turn++)); do
             [ ! -e "$(echo "$small"/.staging.*/ops_fuzzer.new)" ] || break # it is at work
@@ -130,7 +128,7 @@ done
 (
     exec 8<"$small"
     flock 8
-    expect 2 'another ci/corpus.sh works on it' merge --build "$HEAPRIG_FUZZ_BUILD" --corpus "$small" ops_fuzzer
+    expect 2 'another ci/corpus.sh works on it' merge --build "$build" --corpus "$small" ops_fuzzer
 )
 
 # The new one comes in smaller and as text, with its line; the rest stays out.
@@ -158,11 +156,11 @@ small_corpus 0 '^ops_fuzzer: 0 inputs added, 1 gone' prune ops_fuzzer
 expect 0 '^3 files' check --files --corpus "$small"
 [ ! -e "$small/ops_fuzzer/found" ] || fail 'prune kept what a seed reaches'
 
-# An input that no longer ends well fails the replay; a corpus that reaches little is told of.
+# A corpus that reaches little is told of, and one that cannot be read.
 small_corpus 1 '^ops_fuzzer .* [0-9.]*$' reach --seconds 3 ops_fuzzer
-awk '$1 == "ops_fuzzer" && $7 > 0 && $7 < 90 { found = 1 } END { exit !found }' "$dir/out" ||
+awk '$1 == "ops_fuzzer" && $3 > 0 && $4 < 90 && $5 >= $3 && $2 > $5 { found = 1 } END { exit !found }' "$dir/out" ||
     fail 'expected two seeds to reach less than 90 %'
 echo 'HeapWrong' >>"$small/ops_fuzzer/first.heap"
 status=0
-"$source/ci/corpus.sh" check --build "$HEAPRIG_FUZZ_BUILD" --corpus "$small" ops_fuzzer >"$dir/out" 2>&1 || status=$?
+"$source/ci/corpus.sh" check --build "$build" --corpus "$small" ops_fuzzer >"$dir/out" 2>&1 || status=$?
 [ "$status" -eq 2 ] || fail "a seed that cannot be read: exit status $status, expected 2"

@@ -88,8 +88,9 @@ cp "$source/corpus/$one" "$small/regress/"
     grep "^$one" "$source/corpus/MANIFEST.tsv"
 } >"$small/MANIFEST.tsv"
 {
+    printf 'HeapAlloc s1 h0 40\n'
     for ((idx = 1; idx < 40; idx++)); do
-        printf 'HeapAlloc s%d h0 %d\n' "$idx" $((idx * 8))
+        printf 'read s1\n'
     done
     printf 'RtlCreateHeap h3 fixed pages:200 reserve=12\nHeapAlloc s60 h3 40\nHeapReAlloc s60 zero 4000\n'
     printf 'GetProcessHeaps\ncheck\n'

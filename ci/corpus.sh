@@ -235,8 +235,14 @@ done
 # check looks at, goes.
 exec 9<"$corpus"
 flock -n 9 || die 2 "$corpus: another ci/corpus.sh works on it, wait for its end"
-rm -rf "$corpus"/.staging.*
-work=$(mktemp -d "$corpus/.staging.XXXXXX") || die 2 "$corpus: expected room for a folder"
+work=
+case $command in
+merge | prune | minimise) # what goes in by a rename must be on its disk
+    rm -rf "$corpus"/.staging.*
+    work=$(mktemp -d "$corpus/.staging.XXXXXX") || die 2 "$corpus: expected room for a folder"
+    ;;
+*) work=$(mktemp -d) ;;
+esac
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

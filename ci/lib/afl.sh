@@ -10,8 +10,9 @@ afl_environment() {
     export AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 \
         AFL_NO_AFFINITY=1 AFL_SKIP_CRASHES=1 AFL_FAST_CAL=1 AFL_CMPLOG_ONLY_NEW=1 \
         AFL_AUTORESUME=1 AFL_SYNC_TIME=1 AFL_IMPORT_FIRST=1 AFL_HANG_TMOUT=$((timeout * 1000))
-    # AFL++ refuses other values of these two.
+    # afl-fuzz refuses to start with other values of these, and with any of those that it sees no point in.
     export ASAN_OPTIONS="$ASAN_OPTIONS:abort_on_error=1:symbolize=0:detect_leaks=0"
+    unset MSAN_OPTIONS LSAN_OPTIONS
 }
 
 # The largest input, as the target's .options file has it.

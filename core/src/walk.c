@@ -117,9 +117,25 @@ static void block_element(const struct nth_block *block, uint64_t extra,
     element->overhead_bytes = bytes + extra - element->data_bytes;
 }
 
-/* What stands at `offset`: a block, a chunk's first slot, an uncommitted range, the end. */
+/* The block is what may stand behind one that is free, or is not: the map says which, and two free
+ * blocks would be one. */
+static enum nth_status neighbour_check(const struct nth_heap *heap, const struct nth_block *block,
+                                       bool previous_free)
+{
+    const bool says = (*nth_tag_at(block->region, block->offset) & NTH_TAG_PREVIOUS_FREE) != 0;
+    const bool joins = previous_free && block->state == NTH_BLOCK_FREE &&
+                       !nth_heap_has(heap, HEAP_DISABLE_COALESCE_ON_FREE);
+    if (says != previous_free || joins) {
+        nth_note(NTH_CORRUPT_BLOCK_MAP, nth_block_user(block), "block.tag");
+        return NTH_CORRUPT;
+    }
+    return NTH_OK;
+}
+
+/* What stands at `offset`, behind a free block or not: a block, a chunk's first slot, an
+ * uncommitted range, the end. */
 static enum nth_status element_at(struct nth_heap *heap, struct nth_region *region, uint64_t offset,
-                                  struct nth_element *element)
+                                  bool previous_free, struct nth_element *element)
 {
     struct nth_block block;
     struct nth_chunk chunk;
@@ -131,6 +147,7 @@ static enum nth_status element_at(struct nth_heap *heap, struct nth_region *regi
     }
     if (present) {
         status = nth_block_read(heap, region, offset, &block);
+        status = status == NTH_OK ? neighbour_check(heap, &block, previous_free) : status;
         if (status != NTH_OK || block.state != NTH_BLOCK_CHUNK) {
             if (status == NTH_OK) {
                 block_element(&block, 0, element);
@@ -171,7 +188,8 @@ static enum nth_status after_slot(struct nth_heap *heap, const struct nth_block 
         return status;
     }
     if (slot->slot + 1 == chunk.slots) {
-        return element_at(heap, slot->region, chunk.offset + chunk.units * NTH_UNIT_BYTES, element);
+        return element_at(heap, slot->region, chunk.offset + chunk.units * NTH_UNIT_BYTES, false,
+                          element);
     }
     status = nth_block_read(heap, slot->region, nth_chunk_slot(&chunk, slot->slot + 1), &next);
     if (status == NTH_OK) {
@@ -236,7 +254,7 @@ static enum nth_status after_uncommitted(struct nth_heap *heap, struct nth_regio
         return damaged_pages();
     }
     return end == region->bytes ? region_element(heap, nth_region_number(region) + 1, element)
-                                : element_at(heap, region, end + NTH_BORDER_BYTES, element);
+                                : element_at(heap, region, end + NTH_BORDER_BYTES, false, element);
 }
 
 enum nth_status nth_walk_next(struct nth_heap *heap, struct nth_element *element)
@@ -258,7 +276,7 @@ enum nth_status nth_walk_next(struct nth_heap *heap, struct nth_element *element
     }
     if (element->kind == NTH_ELEMENT_REGION) {
         return element->data == nth_region_place(region, 0)
-                   ? element_at(heap, region, NTH_SEGMENT_FIRST, element)
+                   ? element_at(heap, region, NTH_SEGMENT_FIRST, false, element)
                    : NTH_BAD_ARGUMENT;
     }
     if (element->kind == NTH_ELEMENT_UNCOMMITTED) {
@@ -274,7 +292,8 @@ enum nth_status nth_walk_next(struct nth_heap *heap, struct nth_element *element
     if (block.state == NTH_BLOCK_SLOT_FREE || block.state == NTH_BLOCK_SLOT_BUSY) {
         return after_slot(heap, &block, element);
     }
-    return element_at(heap, region, block.offset + nth_block_bytes(&block), element);
+    return element_at(heap, region, block.offset + nth_block_bytes(&block),
+                      block.state == NTH_BLOCK_FREE, element);
 }
 
 /* How a walk of core's own ended: an element that it just found and cannot find again is damage. */

@@ -54,7 +54,7 @@ static void rules_lock(struct rig_judge *judge, const struct rig_step *step)
     const bool yes = rig_said_yes(step);
     CLAUSE(HLOCK_01, step->win32 && real, yes);
     CLAUSE(HLOCK_07, step->win32 && real && heap->lock_depth > 0, yes);
-    CLAUSE(HLOCK_09, step->win32 && rig_heap_win32(step), yes || !real);
+    CLAUSE(HLOCK_09, step->win32 && real && rig_heap_win32(step), yes);
     CLAUSE(RLOCK_01, !step->win32 && real, yes);
     CLAUSE(HCREATE_08, heap->win32 && !real, !step->outcome.raised);
     CLAUSE(D57, !real, yes && rig_error_untouched(step));
@@ -73,7 +73,7 @@ static void rules_unlock(struct rig_judge *judge, const struct rig_step *step)
     const bool yes = rig_said_yes(step);
     CLAUSE(HUNLOCK_01, step->win32 && real, yes);
     CLAUSE(HUNLOCK_03, step->win32 && real && heap->lock_depth > 1, yes);
-    CLAUSE(HUNLOCK_06, step->win32 && rig_heap_win32(step), yes || !real);
+    CLAUSE(HUNLOCK_06, step->win32 && real && rig_heap_win32(step), yes);
     CLAUSE(RLOCK_01, !step->win32 && real, yes);
     CLAUSE(HCREATE_27, heap->win32 && real, yes);
     CLAUSE(D57, !real, yes && rig_error_untouched(step));

@@ -137,10 +137,13 @@ static void rules_enum(struct rig_judge *judge, const struct rig_step *step)
     const unsigned due = stops ? step->list_stop : whole.heap_count;
     const struct listing listing = listing_of(judge, step, due);
     const uint32_t status = stops ? step->list_status : STATUS_SUCCESS;
-    CLAUSE(RENUM_01, due > 0,
+    /* Listing begins with the process heap, which is made when it is first asked for. */
+    const bool none = rig_refused(step) && step->list_calls == 0;
+    CLAUSE(D36, none, (NTSTATUS)step->outcome.value == (NTSTATUS)STATUS_NO_MEMORY);
+    CLAUSE(RENUM_01, due > 0 && !none,
            step->list_calls == due && step->list_parameter_kept && listing.all_live &&
                step->outcome.value == status);
-    CLAUSE(D56, due > 0,
+    CLAUSE(D56, due > 0 && !none,
            step->list_calls == due && listing.in_order && step->outcome.value == status &&
                rig_error_untouched(step));
 }

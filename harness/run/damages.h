@@ -9,9 +9,10 @@
 
 #include "faults/damage.h"
 
-#define RIG_DAMAGE_MAX 96u  /* pieces of one run: then damage does nothing any more */
-#define RIG_DAMAGE_ROOM 32u /* so many one operation may hit */
-#define RIG_KEPT_MAX 16u    /* values remembered, a ring */
+#define RIG_SPAN_BYTES_MAX (4096u + 128u)         /* what one operation writes at most */
+#define RIG_DAMAGE_ROOM (RIG_SPAN_BYTES_MAX / 8u) /* so many pieces of 8 bytes it may hit */
+#define RIG_DAMAGE_MAX (RIG_DAMAGE_ROOM + 112u)   /* of a run: then damage does nothing more */
+#define RIG_KEPT_MAX 16u                          /* values remembered, a ring */
 
 struct rig_exec;
 

@@ -121,13 +121,28 @@ static void call_alloc(void *context)
     step->outcome.value = (uintptr_t)block;
 }
 
+struct locking {
+    BOOL(RIG_NTAPI *call)(HANDLE heap);
+    HANDLE heap;
+    bool done;
+};
+
+static void lock_or_unlock(void *context)
+{
+    struct locking *locking = context;
+    locking->done = locking->call(locking->heap) != 0;
+}
+
+/* Guarded: a damaged heap may end the process here as well. */
 bool rig_lock_aside(struct rig_exec *exec, struct rig_heap *heap, bool lock)
 {
     const struct rig_subject *subject = exec->subject;
+    struct locking locking = {lock ? subject->HeapLock : subject->HeapUnlock, heap->handle, false};
     if (subject->HeapLock == NULL || subject->HeapUnlock == NULL) {
         return false;
     }
-    return (lock ? subject->HeapLock(heap->handle) : subject->HeapUnlock(heap->handle)) != 0;
+    (void)rig_call_aside(exec, lock_or_unlock, &locking);
+    return locking.done;
 }
 
 /* The call raised, whether or not a filter continued. */
@@ -155,7 +170,8 @@ static bool readable(const struct rig_step *step, uintptr_t address)
 /* The call, between lock and unlock where the context says so. */
 static void call_in_context(struct rig_exec *exec, struct rig_step *step, void (*body)(void *))
 {
-    const bool locked = step->context == RIG_CONTEXT_LOCKED && rig_lock_aside(exec, step->heap, true);
+    const bool locked =
+        step->context == RIG_CONTEXT_LOCKED && rig_lock_aside(exec, step->heap, true);
     step->expect = rig_shadow_expect(step->heap, step->size_bytes);
     rig_call(exec, step, body);
     if (locked) {

@@ -5,16 +5,14 @@
  * bit. */
 #include "damage_places.h"
 
-#define SPAN_BYTES_MAX (4096u + 128u) /* what one row writes at most */
-
 /* The damage in progress: there is one executor. */
 static struct {
     struct rig_fields fields;
     struct rig_fields others; /* of another heap */
     struct rig_spot spot;
     enum fault_change change;
-    uint8_t before[SPAN_BYTES_MAX];
-    uint8_t after[SPAN_BYTES_MAX];
+    uint8_t before[RIG_SPAN_BYTES_MAX];
+    uint8_t after[RIG_SPAN_BYTES_MAX];
     struct rig_exec *exec;
 } now;
 
@@ -392,7 +390,7 @@ bool rig_do_DAMAGE(struct rig_exec *exec, struct rig_step *step)
         return rig_judge(exec, step);
     }
     if (!rig_damage_spot(exec, place, &now.fields, step, &now.spot) ||
-        now.spot.len > SPAN_BYTES_MAX) {
+        now.spot.len > RIG_SPAN_BYTES_MAX) {
         return nothing(step);
     }
     if (step->damage->notice == FAULT_NOTICE_CALL && is_handled(exec)) {

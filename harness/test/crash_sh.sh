@@ -117,6 +117,7 @@ printf 'HeapCreate h1 0\nHeapCreate h2 0\nGetProcessHeaps arg=8\n' >afl.heap
 "$bin/heaprig" asm afl.heap -o afl.in/first
 AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_BENCH_UNTIL_CRASH=1 \
     AFL_FAST_CAL=1 ASAN_OPTIONS=abort_on_error=1:symbolize=0:detect_leaks=0:allocator_may_return_null=1 \
-    timeout 120 afl-fuzz -i afl.in -o afl.out -V 90 -s 1 -m none -t 10000 -- afl/bin/ops_fuzzer >out 2>&1 || true
+    timeout 120 env -u MSAN_OPTIONS -u LSAN_OPTIONS afl-fuzz -i afl.in -o afl.out -V 90 -s 1 -m none -t 10000 -- afl/bin/ops_fuzzer >out 2>&1 || true
+[ -d afl.out ] || fail 'afl-fuzz did not start'
 find afl.out -path '*/crashes/id*' -type f -exec cp {} afl/findings/ops_fuzzer/ \;
 way afl

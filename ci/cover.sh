@@ -47,6 +47,10 @@ if [ "$corpus_only$mcdc" != nono ] && [ "$check$write" != nono ]; then
 fi
 
 cd "$(dirname "$0")/.."
+page=core/COVERAGE.md
+if [ "$check" = yes ] && [ ! -f "$page" ]; then
+    die 2 "$page is not there: --write makes it"
+fi
 preset=cover version=14
 if [ "$mcdc" = yes ]; then
     preset=cover-mcdc version=19
@@ -142,9 +146,7 @@ if [ "$missing" = yes ]; then
     missed_lines
 fi
 
-# ---- What is not reached, and why (core/COVERAGE.md) -------------------------------------------------
-
-page=core/COVERAGE.md
+# ---- What is not reached, and why -------------------------------------------------------------------
 
 # "file function lines" of every function with lines that were never reached.
 missed_functions() {

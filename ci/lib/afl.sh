@@ -20,6 +20,19 @@ afl_length() {
     sed -n 's/^max_len *= *\([0-9]*\)$/-G\n\1/p' "${programs[$2]}/bin/$1.options" 2>/dev/null || true
 }
 
+# A fork server that ends leaves behind the process that it had stopped between two inputs: those of
+# PROGRAM whose parent is neither a fork server nor afl-fuzz.
+afl_orphans() {
+    local pid parent
+    while read -r pid; do
+        parent=$(ps -o ppid= -p "$pid" | tr -d ' ')
+        if [ -n "$parent" ] && [ ! "/proc/$parent/exe" -ef "$1" ] &&
+            [ "$(ps -o comm= -p "$parent")" != afl-fuzz ]; then
+            kill -KILL "$pid" 2>/dev/null || true
+        fi
+    done < <(pgrep -f -x "$1" || true)
+}
+
 # One instance: afl_job TARGET NAME KIND END, with KIND the build it runs. `main` reads what libFuzzer
 # finds; the others get it from there.
 afl_job() {
@@ -56,6 +69,8 @@ afl_job() {
             -s "$((${#name} * 1000 + 1))" -i "$corpora/${corpus_of[$target]}" \
             -o "$dir/afl/$target" -- "$program"
     ) >"$log" 2>&1 || status=$?
+    afl_orphans "$program"
+    afl_orphans "${programs[$kind]}/bin/$target"
     case $status in
     0 | 124 | 130) return ;;
     esac

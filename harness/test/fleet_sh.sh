@@ -169,6 +169,10 @@ for folder in afl/well_fuzzer/main/queue work/well_fuzzer; do
     grep -qrxF "$secret" "$dir/$folder" || fail "something was lost in $folder"
 done
 
+# None of AFL++'s processes is left.
+left=$(pgrep -f -x "$dir/afl[a-z-]*/bin/[a-z_]*" || true)
+[ -z "$left" ] || fail "processes left behind: $left"
+
 # A disk that fills up, at the beginning and on the way.
 mkdir "$dir/path"
 cat >"$dir/path/df" <<TEXT

@@ -104,6 +104,11 @@ wrong 's/fuzzers@v1/fuzzers@0123456789012345678901234567890123456789/' 'a hash w
 wrong 's/fuzzers@v1/fuzzers/' 'an action without a version'
 run 2 "$source/ci/lint.sh" "$dir/nothing.yml"
 
+if ! { unshare --mount --propagation private true || unshare --map-root-user --mount --propagation private true; } 2>/dev/null; then
+    echo "left out: the build check wants mount namespaces, which this machine does not give"
+    exit 0
+fi
+
 # ---- A build, as a service makes it -----------------------------------------------------------------------
 
 local=$source/ci/oss-fuzz/local.sh

@@ -106,9 +106,12 @@ static void locks_are_as_many_as_are_wanted_and_come_back(void **state)
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned idx = 0; idx < LOCK_COUNT; idx++) {
             assert_int_equal(locks->create(locks->self, &made[idx]), NTH_SEAM_OK);
-            locks->acquire(locks->self, made[idx]); /* all at once: no two are one */
+            for (unsigned other = 0; other < idx; other++) {
+                assert_ptr_not_equal(made[other], made[idx]);
+            }
         }
         for (unsigned idx = 0; idx < LOCK_COUNT; idx++) {
+            locks->acquire(locks->self, made[idx]);
             assert_false(locks->try_acquire(locks->self, made[idx]));
             locks->release(locks->self, made[idx]);
             assert_true(locks->try_acquire(locks->self, made[idx]));

@@ -102,7 +102,7 @@ else
     dir=$project/results
     build=''
 fi
-mkdir -p "$dir/work" "$dir/kept"
+mkdir -p "$dir/runs" "$dir/kept"
 
 # The compiler and flags of a source in one of the build's libraries, without the strict warnings.
 compile_of() {
@@ -334,7 +334,7 @@ original_libraries() {
 
 # How long each killer takes, quickest first: kept with the killers.
 base=$dir/kept/killers.$killers_mark
-work=$dir/work/$$
+work=$dir/runs/$$
 trap 'rm -rf "$dir"/list*".$$" "$work"' EXIT
 mkdir -p "$work"
 original_libraries
@@ -401,7 +401,7 @@ make_library() {
 
 # Leaves "key status killer how ms" behind, parted by tabs.
 trial() {
-    local id=$1 function=$2 start=$3 end=$4 new=$5 work=$dir/work/$$/$1 file=${1%.*} began path
+    local id=$1 function=$2 start=$3 end=$4 new=$5 work=$dir/runs/$$/$1 file=${1%.*} began path
     local killer library made=' ' same=' ' status=survived by=- how=- favourite='' result
     path=${path_of[$file]}
     began=$(date +%s%N)
@@ -410,8 +410,8 @@ trial() {
         ln -s "$library" "$work/libraries/"
     done
     mutated "$path" "$start" "$end" "$new" >"$work/$file.c"
-    if [ -s "$dir/work/last.$file.$function" ]; then
-        read -r favourite <"$dir/work/last.$file.$function" || true
+    if [ -s "$dir/runs/last.$file.$function" ]; then
+        read -r favourite <"$dir/runs/last.$file.$function" || true
     fi
     for killer in $favourite ${killers_of[$file]}; do
         for library in ${needs[$killer]//,/ }; do
@@ -437,7 +437,7 @@ trial() {
             if [[ $made == *" $library "* ]]; then
                 if ! strike "$killer" "$work/libraries" "$work" "${ms_of[$killer]}"; then
                     status=killed by=$killer how=$(cat "$work/how")
-                    echo "$killer" >"$dir/work/last.$file.$function"
+                    echo "$killer" >"$dir/runs/last.$file.$function"
                     break 2
                 fi
                 break

@@ -13,6 +13,8 @@
 #define UNINSTRUMENTED __attribute__((noinline, no_sanitize("address,thread,undefined")))
 #endif
 
+#define NEAR_BYTES 4096u
+
 struct nth_fault_counts nth_faults;
 
 struct range {
@@ -49,10 +51,20 @@ static void range_touch(const struct range *range)
     byte_touch(range->last, range->written);
 }
 
+/* In a frame of a caller of this thread, which is there: a fault is not to be expected. Further up
+ * the stack may end. */
+static BOOLEAN range_is_near(const struct range *range)
+{
+    const uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return (uintptr_t)range->first > here && (uintptr_t)range->last - here < NEAR_BYTES;
+}
+
 static BOOLEAN range_probe(const struct range *range)
 {
     struct nth_frame frame;
-    nth_seh_install();
+    if (!range_is_near(range)) {
+        nth_seh_install(); /* which asks the kernel each time: somebody else may have taken over */
+    }
     nth_frame_enter(&frame, NTH_FRAME_PROBE);
     if (setjmp(frame.jump) != 0) {
         return FALSE;

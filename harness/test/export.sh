@@ -120,6 +120,28 @@ for pair in 05:user_values_and_flags_follow_their_block \
     findings=$((findings + 1))
 done
 echo "$findings findings show on a core with the bug, and not on the sound one"
+
+# A crash: core that aborts, as an assertion would, when a heap's third block is freed.
+mkdir -p crash
+sed '/^enum nth_status nth_op_free(/,/^{/s/^{/{\n    static int count;\n    if (++count == 3) {\n        __builtin_trap();\n    }/' \
+    "$source/core/src/ops.c" >crash/ops.c
+cmp -s crash/ops.c "$source/core/src/ops.c" && fail 'crash: no line of ops.c was changed'
+printf 'HeapAlloc s%s h0 40\n' 1 2 3 4 >crash.heap
+printf 'RtlFreeHeap s%s\n' 1 2 3 4 >>crash.heap
+if "$source/harness/test/child/planted" "$bin" "$source" "$dir/crash/ops.c" "$dir/crash" >plant.out 2>&1; then
+    crash/heaprig export crash.heap -o crash.c 2>err || fail "crash: $(cat err)"
+    grep -q '^ \* The last call did not return in the rig' crash.c || fail "crash: $(head -n 5 crash.c)"
+    grep -q 'RtlFreeHeap(heap0, 0x[0-9a-f]*u, s3)' crash.c || fail "crash: not the third block in $(tail -n 12 crash.c)"
+    ! grep -q 'RtlFreeHeap(heap0, 0x[0-9a-f]*u, s4)' crash.c || fail 'crash: a call behind it is there'
+    compile crash.c "$dir/crash/libntheap.a" crash.exe || fail "crash: $(head -n 3 compile.out)"
+    status=0
+    timeout 60 ./crash.exe >out 2>err || status=$?
+    [ "$status" != 0 ] || fail 'crash: it does not show on the core that crashes'
+    compile crash.c "$build/lib/libntheap.a" crash.exe || fail "crash: $(head -n 3 compile.out)"
+    expect 0 '' timeout 60 ./crash.exe
+else
+    fail "core that crashes: $(tail -n 3 plant.out)"
+fi
 [ "$findings" -ge 10 ] || fail "$findings findings, expected 10 or more"
 
 exit $failed

@@ -8,7 +8,7 @@ usage: ci/corpus.sh [--help] COMMAND [--seconds N] [--inputs DIR]... [--build DI
                     [TARGET...]
 
   grow      fuzz from the corpus for --seconds (default 120, all targets together), then merge
-  merge     take in, out of what fuzzing found (build/fuzz/work, or --inputs with one TARGET), what reaches
+  merge     take in, out of what fuzzing found (build/fuzz/grown, or --inputs with one TARGET), what reaches
             an edge, or a clause in a state of its heap, that the corpus does not: smallest first, made as
             small as it goes, as text, each with its line in MANIFEST.tsv; then sweep it
             (--seconds bounds the time that making smaller takes, for each target)
@@ -552,7 +552,7 @@ merge)
         if [ ${#inputs[@]} -gt 0 ]; then
             merge "$target" "${inputs[@]}"
         else
-            merge "$target" "$build/work/$target"
+            merge "$target" "$build/grown/$target"
         fi
     done
     sweep_new

@@ -9,7 +9,7 @@ usage: ci/fuzz.sh [--help] [--engine E] [--jobs N] [--seconds N | --hours N] [--
 
 Installs what is missing, builds the targets for their engines, and runs each target (default: all)
 for a share of the time. It starts from corpus/ and from what former runs found, which stays outside
-git in build/fuzz (work/, afl/): a second run goes on where the first stopped. Then prints a table
+git in build/fuzz (grown/, afl/): a second run goes on where the first stopped. Then prints a table
 and every finding with the command that shows it again.
 
   --engine E    libfuzzer (default), afl, or mix: both, which give each other what they find
@@ -333,7 +333,7 @@ busy() {
 # The corpus once, then all processes until the slot of time is over.
 fuzz() {
     local target=$1 end began process number=0
-    mkdir -p "$dir/work/$target" "$dir/findings/$target" "$dir/afl/$target"
+    mkdir -p "$dir/grown/$target" "$dir/findings/$target" "$dir/afl/$target"
     touch "$run/$target.findings" "$run/$target.began" "$run/$target.complaints"
     exchange=$(($2 / 4 < 600 ? $2 / 4 : 600))
     exchange=$((exchange > 20 ? exchange : 20))
@@ -492,7 +492,7 @@ if [ "$merge" = yes ] && [ "$stop" = no ]; then
         kept=0
         how=()
         afl_queue "$target"
-        for folder in "$dir/work/$target" "$run/$target.queue"; do
+        for folder in "$dir/grown/$target" "$run/$target.queue"; do
             [ ! -d "$folder" ] || how+=(--inputs "$folder")
         done
         if [ ${#how[@]} -eq 0 ]; then

@@ -45,7 +45,7 @@ afl_job() {
     if [ "$name" = main ]; then
         role=(-M main)
         if [ "$engine" = mix ]; then
-            role+=(-F "$dir/work/$target")
+            role+=(-F "$dir/grown/$target")
         fi
     fi
     case $kind in

@@ -48,7 +48,7 @@ libfuzzer_job() {
     mapfile -t options < <(libfuzzer_options "$target")
     while left=$((end - SECONDS)) && [ "$left" -gt 0 ] && [ "$findings" -lt "$findings_max" ]; do
         local log=$run/$target.$number.$rounds.log round=$left
-        folders=("$dir/work/$target" "$corpora/${corpus_of[$target]}")
+        folders=("$dir/grown/$target" "$corpora/${corpus_of[$target]}")
         if [ "$engine" = mix ]; then
             round=$((left < exchange ? left : exchange))
             [ "$rounds" -eq 0 ] || afl_queue "$target"

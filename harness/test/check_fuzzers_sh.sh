@@ -154,6 +154,9 @@ target long_fuzzer ''
 printf '[libfuzzer]\nmax_len = 59\n' >"$dir/out/long_fuzzer.options"
 target deep_fuzzer ''
 (cd "$dir" && cmake -E tar cf out/deep_fuzzer_seed_corpus.zip --format=zip seeds)
+target torn_fuzzer '' # the seeds unzip, but one with a wrong checksum
+entry=$(grep -obUaP 'PK\x01\x02' "$dir/seeds.zip" | head -n1 | cut -d: -f1)
+printf '\0' | dd of="$dir/out/torn_fuzzer_seed_corpus.zip" bs=1 seek=$((entry + 16)) conv=notrunc status=none
 printf boom >"$dir/seeds/boom"
 (cd "$dir/seeds" && cmake -E tar cf ../out/crashing_fuzzer_seed_corpus.zip --format=zip all-a all-c boom)
 touch "$dir/out/nobodys_fuzzer.dict"
@@ -196,6 +199,7 @@ says '^otherdict_fuzzer: options: dict = another.dict: no such file'
 says '^noseeds_fuzzer: seeds: no noseeds_fuzzer_seed_corpus.zip'
 says '^long_fuzzer: seeds: all-a is longer than 59 bytes'
 says '^deep_fuzzer: seeds: expected a flat zip'
+says '^torn_fuzzer: seeds: expected a flat zip of files: .*bad CRC'
 says '^nobodys_fuzzer: files: nobodys_fuzzer.dict belongs to no target'
 
 # ---- No folder of targets ---------------------------------------------------------------------------------

@@ -78,8 +78,8 @@ target well_fuzzer "uint64_t sums[2] = {0, 0}; const char *secret = \"$secret\";
         sums[1] = sums[1] * 1099511628211u + (uint8_t)secret[idx];
     }
     if (len == 16 && sums[0] == sums[1]) { sink += 2; }" libfuzzer "${three[@]}"
-mkdir -p "$dir/work/well_fuzzer"
-printf %s "$secret" >"$dir/work/well_fuzzer/secret"
+mkdir -p "$dir/grown/well_fuzzer"
+printf %s "$secret" >"$dir/grown/well_fuzzer/secret"
 target dies_fuzzer 'if (len > 4 && bytes[0] == 90) abort();' libfuzzer "${three[@]}"
 # No branch of its own: how many letters q there are is told by features alone, and not told at all.
 count='if (len == 0) return 0;
@@ -111,7 +111,7 @@ says '^well_fuzzer  *[0-9]* .* [1-9][0-9]* of [1-9][0-9]*  *-  *0$'
 for instance in main asan cmplog; do
     [ "$(number "well_fuzzer/$instance" execs_done)" -gt 100 ] || fail "instance $instance did nothing"
 done
-[ "$(find "$dir/work/well_fuzzer" -type f | wc -l)" -gt 1 ] || fail "libFuzzer found nothing"
+[ "$(find "$dir/grown/well_fuzzer" -type f | wc -l)" -gt 1 ] || fail "libFuzzer found nothing"
 grep -q 'target_mode *: persistent shmem_testcase deferred' "$dir/afl/well_fuzzer/main/fuzzer_stats" ||
     fail "the main instance is not persistent with input in shared memory"
 grep -qrxF "$secret" "$dir/afl/well_fuzzer/main/queue" || fail "AFL++ has nothing of libFuzzer's"
@@ -165,7 +165,7 @@ killed "^afl-fuzz .* -- $dir/afl/bin/well_fuzzer" \
     --engine afl --jobs 1 well_fuzzer
 killed "^$dir/bin/well_fuzzer .*max_total_time" \
     '^fuzz.sh: well_fuzzer: libFuzzer process 1 was killed by signal 9: run it again' --jobs 1 well_fuzzer
-for folder in afl/well_fuzzer/main/queue work/well_fuzzer; do
+for folder in afl/well_fuzzer/main/queue grown/well_fuzzer; do
     grep -qrxF "$secret" "$dir/$folder" || fail "something was lost in $folder"
 done
 

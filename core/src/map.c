@@ -94,6 +94,19 @@ static void foreign_remove(uintptr_t base)
     }
 }
 
+/* Of a heap in its caller's memory the descriptor alone lies where the page source serves. */
+static bool is_descriptor(const void *base, size_t bytes)
+{
+    for (uint32_t idx = 0; idx < NTH_FOREIGN_MAX_COUNT; idx++) {
+        const struct nth_foreign *entry = &nth_process.foreign[idx];
+        if (nth_load_acquire(&entry->base) != 0 &&
+            (uintptr_t)nth_load_relaxed(&entry->region) - (uintptr_t)base < bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool nth_map_free(const void *base, size_t bytes)
 {
     const uint64_t first = granule_of(base);
@@ -105,7 +118,7 @@ bool nth_map_free(const void *base, size_t bytes)
             return false;
         }
     }
-    return true;
+    return !is_descriptor(base, bytes);
 }
 
 enum nth_status nth_map_enter(void *base, size_t bytes, struct nth_region *region)

@@ -287,7 +287,8 @@ static void slots_reset(void)
     memset(order_first, 0, sizeof(order_first));
 }
 
-static void reset_to(const struct nth_seam *seam)
+/* `last`: what a page source refuses to take back once more is forgotten, not kept for the next. */
+static void reset_to(const struct nth_seam *seam, bool last)
 {
     const struct nth_seam kept = *seam;
     if (nth_load_acquire(&nth_process.ready) == PROCESS_READY) {
@@ -304,8 +305,7 @@ static void reset_to(const struct nth_seam *seam)
         nth_map_reset();
         nth_process.locks->destroy(nth_process.locks->self, nth_process.lock);
     }
-    /* What this page source refuses once more it may take at the next reset; another one never. */
-    nth_release_loose(kept.pages != nth_process.seam.pages);
+    nth_release_loose(last);
     nth_threads_forget();
     nth_seh_reset();
     memset(nth_self.hot, 0, sizeof(nth_self.hot));
@@ -324,10 +324,10 @@ static void reset_to(const struct nth_seam *seam)
 void nth_seam_set(const struct nth_seam *seam)
 {
     static const struct nth_seam defaults;
-    reset_to(seam != NULL ? seam : &defaults);
+    reset_to(seam != NULL ? seam : &defaults, true);
 }
 
 void nth_process_reset(void)
 {
-    reset_to(&nth_process.seam);
+    reset_to(&nth_process.seam, false);
 }

@@ -489,6 +489,30 @@ static void what_a_reset_could_not_give_back_the_next_one_does(void **state)
     ledger_demand_accounts();
 }
 
+/* What is refused while the seam is set is asked for no more: no later run hears of it. It stays in
+ * the accounts for good, so this comes last. */
+static void what_is_refused_when_the_seam_is_set_is_forgotten(void **state)
+{
+    (void)state;
+    run_start();
+    heaps[0] = HeapCreate(0, 0, 0);
+    assert_non_null(HeapAlloc(heaps[0], 0, 0x100000));
+    ledger.fail_at = ledger.calls + 1;
+    ledger.for_good = TRUE;
+    nth_process_reset();
+    const size_t lost = nth_balance_now().reservation_count;
+    assert_true(lost > 1);
+    struct nth_seam again = rig_seam();
+    again.pages = &ledger.pages;
+    again.locks = &lock_table;
+    nth_seam_set(&again);
+    ledger.fail_at = 0;
+    const unsigned before = ledger.kinds[NTH_PAGE_RELEASE];
+    nth_process_reset();
+    assert_int_equal(ledger.kinds[NTH_PAGE_RELEASE], before);
+    assert_int_equal(nth_balance_now().reservation_count, lost);
+}
+
 /* ---- a reservation that lies elsewhere ---- */
 
 static void *elsewhere;
@@ -552,6 +576,7 @@ int main(void)
         TEST(a_refused_release_shows_until_the_next_reset),
         TEST(what_a_reset_could_not_give_back_the_next_one_does),
         TEST(a_reservation_elsewhere_is_shortage),
+        cmocka_unit_test(what_is_refused_when_the_seam_is_set_is_forgotten),
     };
     return cmocka_run_group_tests_name("shortage", tests, group_setup, NULL);
 }

@@ -95,25 +95,34 @@ static struct listing listing_of(const struct rig_judge *judge, const struct rig
     return listing;
 }
 
+/* The process heap, with which a listing begins, was refused to it. */
+static bool refused(const struct rig_step *step)
+{
+    return rig_refused(step) && !step->outcome.raised && step->outcome.value == 0;
+}
+
 static void rules_list_win32(struct rig_judge *judge, const struct rig_step *step,
                              const struct listing *listing)
 {
     const size_t count = step->outcome.value;
+    CLAUSE(GPHS_04, count == 0, !step->outcome.raised && rig_error_set(step));
+    CLAUSE(LASTERR_03, count == 0 && !step->outcome.raised, rig_error_set(step));
+    CLAUSE(D55, count == 0, step->outcome.error_after == ERROR_NOT_ENOUGH_MEMORY);
+    if (refused(step)) {
+        return;
+    }
     const bool told = !step->outcome.raised && count == listing->heap_count;
     const bool fits = listing->heap_count <= step->list_room;
     CLAUSE(GPHS_01, true, told);
     CLAUSE(GPHS_02, count > 0 && fits, listing->all_live);
     CLAUSE(GPHS_03, count > 0 && !fits, listing->all_live && listing->rest_untouched && told);
-    CLAUSE(GPHS_04, count == 0, !step->outcome.raised && rig_error_set(step));
     CLAUSE(GPHS_05, listing->heap_count > 1 && fits, told && listing->all_live);
     CLAUSE(GPHS_06, step->list_room == 0 && listing->heap_count > 0, told);
     CLAUSE(HDESTROY_07, step->gone_count > 0 && step->list_room > 0, told && listing->all_live);
     CLAUSE(HCREATE_30, listing->heap_count > 1 && fits, told && listing->all_live);
     CLAUSE(HFUNC_01, listing->stored > 0, listing->all_live && count > 0);
-    CLAUSE(LASTERR_03, count == 0 && !step->outcome.raised, rig_error_set(step));
     CLAUSE(LASTERR_04, count > 0,
            rig_error_untouched(step) || step->outcome.error_after == NO_ERROR);
-    CLAUSE(D55, count == 0, step->outcome.error_after == ERROR_NOT_ENOUGH_MEMORY);
 }
 
 static void rules_list(struct rig_judge *judge, const struct rig_step *step)
@@ -122,10 +131,11 @@ static void rules_list(struct rig_judge *judge, const struct rig_step *step)
     if (step->win32) {
         rules_list_win32(judge, step, &listing);
     }
-    CLAUSE(RGPHS_01, !step->win32 && listing.heap_count > step->list_room,
+    const bool none = refused(step);
+    CLAUSE(RGPHS_01, !step->win32 && listing.heap_count > step->list_room && !none,
            step->outcome.value == listing.heap_count && listing.process_first && listing.all_live &&
                listing.rest_untouched);
-    CLAUSE(D55, listing.heap_count > 0,
+    CLAUSE(D55, listing.heap_count > 0 && !none,
            step->outcome.value == listing.heap_count && listing.in_order &&
                listing.rest_untouched && rig_error_untouched(step));
 }

@@ -133,9 +133,9 @@ bool rig_do_MISUSE(struct rig_exec *exec, struct rig_step *step)
         step->nothing = true;
         return true;
     }
-    (void)rig_process_heap(exec); /* or a listing makes it, and changes something */
     step->misuse = fault_misuse_info(step->record->arg);
-    if (step->misuse == NULL || !rig_misuse_find(exec, step) || !rig_misuse_pointer(exec, step) ||
+    /* Or a listing makes the process heap, and changes something. */
+    if (step->misuse == NULL || !rig_process_heap(exec) || !rig_misuse_find(exec, step) || !rig_misuse_pointer(exec, step) ||
         !rig_misuse_prepare(exec, step) || !surroundings(exec, step)) {
         step->nothing = true;
         return true;

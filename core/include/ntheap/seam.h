@@ -179,14 +179,16 @@ struct nth_seam {
 };
 
 /** Replace the seam. Destroys all heaps first (see nth_process_reset) and then copies `seam`;
- * NULL restores all defaults. The pointed-to tables must live until the next call.
+ * NULL restores all defaults. The pointed-to tables must live until the next call. What the page
+ * source refuses to take back even now is not asked for again, and stays in nth_balance_now().
  * Units: none. Errors: none. Source: DESIGN, Seam. */
 void nth_seam_set(const struct nth_seam *seam);
 
 /** Destroy every heap, the process heap with them, and forget the terminate flag, last error of
  * the calling thread, vectored handlers and caches. Keys are drawn again (same seed, same keys).
  * Afterwards nth_balance_now() is all zero, but for reservations whose descriptor was overwritten, so
- * that core does not know their extent any more, and what the page source would not take. No other thread may be inside core.
+ * that core does not know their extent any more, and what the page source would not take, which the
+ * next reset tries again. No other thread may be inside core.
  * Units: none. Errors: none. Source: DESIGN, Seam. */
 void nth_process_reset(void);
 

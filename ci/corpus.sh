@@ -12,6 +12,8 @@ usage: ci/corpus.sh [--help] COMMAND [--seconds N] [--inputs DIR]... [--build DI
             an edge, or a clause in a state of its heap, that the corpus does not: smallest first, made as
             small as it goes, as text, each with its line in MANIFEST.tsv; then sweep it
             (--seconds bounds the time that making smaller takes, for each target)
+  vary      take in, as origin sweep, those variants of seeds (front end on, a large block there, memory
+            refused before each call: harness/program/vary.h) that reach what no seed does
   prune     drop found inputs whose edges and clause states others have
   minimise  prune, and make those that are left smaller for as long as they keep what is theirs alone
   check     manifest, size, kinds and names of files, duplicates, then a replay of every target;
@@ -81,9 +83,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $command in
-grow | merge | prune | minimise | check | reach) ;;
-'') die 2 "expected a command: grow, merge, prune, minimise, check or reach" ;;
-*) die 2 "unknown command '$command', expected grow, merge, prune, minimise, check or reach" ;;
+grow | merge | vary | prune | minimise | check | reach) ;;
+'') die 2 "expected a command: grow, merge, vary, prune, minimise, check or reach" ;;
+*) die 2 "unknown command '$command', expected grow, merge, vary, prune, minimise, check or reach" ;;
 esac
 if [ "$command" != merge ] && [ ${#inputs[@]} -gt 0 ]; then
     die 2 "--inputs: expected with merge only"
@@ -154,7 +156,8 @@ check_files() {
     done < <(awk -F'\t' -v targets="^($known|-)$" 'NR > 1 && (NF != 4 || $4 == "" ||
         $3 !~ /^(hand|recorded|found|sweep)$/ || $2 !~ targets) {
             print "MANIFEST.tsv:" NR ": expected file, target, origin (hand, recorded, found, sweep), reason: " $0 }
-        NR > 1 && $1 ~ /\/found\// && $3 != "found" { print "MANIFEST.tsv:" NR ": expected the origin found" }' \
+        NR > 1 && split($1, part, "/") == 3 && part[2] ~ /^(found|sweep)$/ && $3 != part[2] {
+            print "MANIFEST.tsv:" NR ": expected the origin " part[2] }' \
         "$corpus/MANIFEST.tsv")
     while read -r name target; do
         path=$corpus/$name
@@ -268,15 +271,16 @@ files_of() {
         done)" '
         NR > 1 && (index($1, folder "/") == 1 || (index($1, "regress/") == 1 && index(shared, " " $2 " "))) {
             own = $3 == "found" && $2 == target && $1 ~ /\/found\//
-            if (which == "all" || (which == "seeds" && $3 != "found") || (which == "found" && own) ||
-                (which == "others" && !own)) print $1 }' "$corpus/MANIFEST.tsv"
+            if (which == "all" || (which == "hand" && $3 == "hand") || (which == "seeds" && $3 != "found") ||
+                (which == "found" && own) || (which == "others" && !own)) print $1 }' "$corpus/MANIFEST.tsv"
 }
 
-# assemble FOLDER NAME...: those files of the corpus as bytes.
+# assemble FOLDER [OPTION]: the files named on standard input as bytes.
 assemble() {
     local out=$1
+    shift
     { sed "s|^|$corpus/|" >"$out.list" && mkdir "$out"; } || full
-    "$build/bin/heaprig-assemble" "$out" "$out.list" ||
+    "$build/bin/heaprig-assemble" "$@" "$out" "$out.list" ||
         die 2 "$corpus: expected files that can be assembled, see the line above"
 }
 
@@ -340,10 +344,10 @@ decode() {
 
 # commit TARGET REPLACE: its rows become files and lines of the corpus, in place of all it had found when
 # REPLACE is yes. All that can fail comes first; then only renames are left, and no signal comes between.
-new_files=()
+origin=found new_files=()
 commit() {
     local target=$1 replace=$2 folder size id what room kept=0 gone=0 name
-    folder=${corpus_of[$target]}/found
+    folder=${corpus_of[$target]}/$origin
     declare -A stays=()
     files_of "$target" found >"$work/old"
     room=$((corpus_max_bytes - $(corpus_bytes)))
@@ -362,7 +366,7 @@ commit() {
             break
         fi
         room=$((room - size))
-        printf '%s\t%s\tfound\t%s\n' "$folder/$id" "$target" "$what" >>"$work/lines"
+        printf '%s\t%s\t%s\t%s\n' "$folder/$id" "$target" "$origin" "$what" >>"$work/lines"
         stays[$folder/$id]=yes
         if [ ! -e "$corpus/$folder/$id" ]; then
             cp "$work/$target.files/$id" "$work/in/$id" || full
@@ -410,9 +414,10 @@ canonical() {
     [ "$left" -eq 0 ] || echo "$left files that are no programs were left out" >&2
 }
 
+# merge TARGET WHICH FOLDER...: what of the folders reaches what those files of the corpus do not.
 merge() {
-    local target=$1 base=$work/$1.base folder folders=() options status=0
-    shift
+    local target=$1 which=$2 base=$work/$1.base folder folders=() options status=0
+    shift 2
     for folder in "$@"; do
         [ ! -d "$folder" ] || folders+=("$folder")
     done
@@ -420,7 +425,7 @@ merge() {
         echo "$target: nothing was found yet, ci/corpus.sh grow finds something" >&2
         return
     fi
-    files_of "$target" all | assemble "$base"
+    files_of "$target" "$which" | assemble "$base"
     # libFuzzer runs what was found in a process of its own and leaves out what ends it.
     cp -r "$base" "$work/$target.merged"
     mapfile -t options < <(options_of "$target")
@@ -550,10 +555,19 @@ case $command in
 merge)
     for target in "${targets[@]}"; do
         if [ ${#inputs[@]} -gt 0 ]; then
-            merge "$target" "${inputs[@]}"
+            merge "$target" all "${inputs[@]}"
         else
-            merge "$target" "$build/grown/$target"
+            merge "$target" all "$build/grown/$target"
         fi
+    done
+    sweep_new
+    ;;
+vary)
+    origin=sweep
+    for target in "${targets[@]}"; do
+        is_text "$target" && continue
+        files_of "$target" hand | assemble "$work/$target.varied" --vary
+        merge "$target" seeds "$work/$target.varied"
     done
     sweep_new
     ;;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Makes a corpus of bytes: heaprig-assemble FOLDER LIST. LIST names a file a line; *.heap is parsed
- * as the text form and encoded, anything else is copied. Names in FOLDER are those of the files,
- * `.heap` replaced by `.bin`. */
+ * Makes a corpus of bytes: heaprig-assemble [--vary] FOLDER LIST. LIST names a file a line; *.heap
+ * is parsed as the text form and encoded, anything else is copied. Names in FOLDER are those of the
+ * files, `.heap` replaced by `.bin`. With --vary each *.heap gives its variants instead,
+ * `NAME.1.bin` to `NAME.7.bin` (program/vary.h), and nothing else is looked at. */
 #include "program/text.h"
+#include "program/vary.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,47 +48,77 @@ static void write_whole(const char *path, const void *bytes, size_t len)
     }
 }
 
-static void assemble(const char *folder, const char *path)
+/* FOLDER/NAME, the first `kept` bytes of it, and a suffix. */
+static const char *path_of(const char *folder, const char *name, size_t kept, const char *suffix)
+{
+    static char out[PATH_BYTES];
+    if (snprintf(out, sizeof(out), "%s/%.*s%s", folder, (int)kept, name, suffix) >=
+        (int)sizeof(out)) {
+        refuse(name, "a shorter name");
+    }
+    return out;
+}
+
+static void write_program(const char *path, const struct rig_program *program)
+{
+    static uint8_t bytes[RIG_PROGRAM_BYTES_MAX];
+    write_whole(path, bytes, rig_program_encode(program, bytes));
+}
+
+static void write_variants(const char *folder, const char *name, size_t kept,
+                           const struct rig_program *program)
+{
+    static struct rig_program variant;
+    for (unsigned wanted = 1; wanted < RIG_VARY_COUNT; wanted++) {
+        char suffix[16];
+        (void)snprintf(suffix, sizeof(suffix), ".%u.bin", wanted);
+        if (rig_program_vary(program, wanted, &variant)) {
+            write_program(path_of(folder, name, kept, suffix), &variant);
+        }
+    }
+}
+
+static void assemble(const char *folder, const char *path, bool vary)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash == NULL ? path : slash + 1;
     const char *suffix = strrchr(name, '.');
-    const int text = suffix != NULL && strcmp(suffix, ".heap") == 0;
-    const int kept = (int)(text ? (size_t)(suffix - name) : strlen(name));
-    char out[PATH_BYTES];
-    if (snprintf(out, sizeof(out), "%s/%.*s%s", folder, kept, name, text ? ".bin" : "") >=
-        (int)sizeof(out)) {
-        refuse(path, "a shorter name");
-    }
-    const size_t len = read_whole(path);
-    if (!text) {
-        write_whole(out, input, len);
+    if (suffix == NULL || strcmp(suffix, ".heap") != 0) {
+        if (!vary) {
+            write_whole(path_of(folder, name, strlen(name), ""), input, read_whole(path));
+        }
         return;
     }
     static struct rig_program program;
-    static uint8_t bytes[RIG_PROGRAM_BYTES_MAX];
     char error[PATH_BYTES];
-    if (!rig_text_parse(&program, path, input, len, error, sizeof(error))) {
+    const size_t kept = (size_t)(suffix - name);
+    if (!rig_text_parse(&program, path, input, read_whole(path), error, sizeof(error))) {
         (void)fprintf(stderr, "%s\n", error);
         exit(2);
     }
-    write_whole(out, bytes, rig_program_encode(&program, bytes));
+    if (vary) {
+        write_variants(folder, name, kept, &program);
+    } else {
+        write_program(path_of(folder, name, kept, ".bin"), &program);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
+    const bool vary = argc == 4 && strcmp(argv[1], "--vary") == 0;
+    if (argc != (vary ? 4 : 3)) {
         refuse(argv[0], "a folder and a list of files");
     }
-    FILE *list = fopen(argv[2], "r");
+    const char *folder = argv[argc - 2];
+    FILE *list = fopen(argv[argc - 1], "r");
     if (list == NULL) {
-        refuse(argv[2], "a file that can be read");
+        refuse(argv[argc - 1], "a file that can be read");
     }
     char path[PATH_BYTES];
     while (fgets(path, sizeof(path), list) != NULL) {
         path[strcspn(path, "\n")] = '\0';
         if (path[0] != '\0') {
-            assemble(argv[1], path);
+            assemble(folder, path, vary);
         }
     }
     (void)fclose(list);

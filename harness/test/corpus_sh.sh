@@ -65,6 +65,8 @@ fails 'expected a program as text' "echo x >ops_fuzzer/x.bin
     printf 'ops_fuzzer/x.bin\tops_fuzzer\thand\tx\n' >>MANIFEST.tsv"
 fails 'expected the origin found' "mkdir -p oom_fuzzer/found && echo check >oom_fuzzer/found/x.heap
     printf 'oom_fuzzer/found/x.heap\toom_fuzzer\thand\tx\n' >>MANIFEST.tsv"
+fails 'expected the origin sweep' "mkdir -p oom_fuzzer/sweep && echo check >oom_fuzzer/sweep/x.heap
+    printf 'oom_fuzzer/sweep/x.heap\toom_fuzzer\tfound\tx\n' >>MANIFEST.tsv"
 fails 'bytes in all, expected at most 2097152' "{ yes '# much' || true; } | head -c 2097152 >>$one"
 
 # ---- Merging ----------------------------------------------------------------------------------------
@@ -156,6 +158,13 @@ printf 'ops_fuzzer/second.heap\tops_fuzzer\thand\tall of it\n' >>"$small/MANIFES
 small_corpus 0 '^ops_fuzzer: 0 inputs added, 1 gone' prune ops_fuzzer
 expect 0 '^3 files' check --files --corpus "$small"
 [ ! -e "$small/ops_fuzzer/found" ] || fail 'prune kept what a seed reaches'
+
+# Variants of a seed come in as such, what they reach is reached then.
+small_corpus 0 '^ops_fuzzer: [1-9][0-9]* inputs added, 0 gone' vary ops_fuzzer
+varied=$(grep -c '^ops_fuzzer/sweep/[0-9a-f]*\.heap	ops_fuzzer	sweep	' "$small/MANIFEST.tsv" || true)
+[ "$varied" -eq "$(find "$small/ops_fuzzer/sweep" -type f | wc -l)" ] || fail "$varied lines of variants"
+expect 0 "^$((3 + varied)) files" check --files --corpus "$small"
+small_corpus 0 '^ops_fuzzer: 0 inputs added, 0 gone' vary ops_fuzzer
 
 # A corpus that reaches little is told of, and one that cannot be read.
 small_corpus 1 '^ops_fuzzer .* [0-9.]*$' reach --seconds 3 ops_fuzzer

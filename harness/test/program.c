@@ -4,6 +4,7 @@
  * one thing. And the table of operations: it names every call of the heap's headers. */
 #include "program/program.h"
 #include "program/random.h"
+#include "program/vary.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -363,6 +364,80 @@ static void every_call_of_the_operations_is_in_the_headers(void **state)
     }
 }
 
+/* ---- Variants ------------------------------------------------------------------------------- */
+
+static struct rig_program varied;
+
+/* The records of `program` are those of `varied` that are left when what a variant adds is skipped:
+ * no program here sets a budget, or information, or names blocks past 223. */
+static void all_is_there_in_its_order(void)
+{
+    unsigned at = 0;
+    for (unsigned idx = 0; idx < varied.count; idx++) {
+        const struct rig_record *record = &varied.records[idx];
+        const bool added = record->op == RIG_OP_BUDGET || record->op == RIG_OP_SET ||
+                           (record->op == RIG_OP_ALLOC && record->slot >= 224);
+        if (!added) {
+            assert_true(at < program.count);
+            assert_memory_equal(record, &program.records[at], sizeof(*record));
+            at++;
+        }
+    }
+    assert_int_equal(at, program.count);
+}
+
+static unsigned count_of(unsigned op, unsigned heap)
+{
+    unsigned count = 0;
+    for (unsigned idx = 0; idx < varied.count; idx++) {
+        const struct rig_record *record = &varied.records[idx];
+        count += record->op == op && record->heap == heap && record->slot >= 224;
+    }
+    return count;
+}
+
+static void a_variant_keeps_every_record_and_adds_its_state(void **state)
+{
+    (void)state;
+    memset(&program, 0, sizeof(program));
+    program.seed = 9;
+    program.count = 4;
+    program.records[0].op = RIG_OP_CREATE;
+    program.records[0].heap = 3;
+    program.records[1].op = RIG_OP_ALLOC;
+    program.records[1].heap = 3;
+    program.records[1].slot = 5;
+    program.records[2].op = RIG_OP_FREE; /* of a block of heap 3, which it does not name */
+    program.records[2].slot = 5;
+    program.records[3].op = RIG_OP_WALK;
+    program.records[3].heap = 0;
+    for (unsigned wanted = 0; wanted < RIG_VARY_COUNT; wanted++) {
+        assert_true(rig_program_vary(&program, wanted, &varied));
+        assert_int_equal(varied.seed, 9);
+        all_is_there_in_its_order();
+        const unsigned front = (wanted & RIG_VARY_FRONT) != 0 ? 2 : 0; /* heaps 0 and 3 */
+        const unsigned large = (wanted & RIG_VARY_LARGE) != 0;
+        const bool refused = (wanted & RIG_VARY_REFUSED) != 0;
+        assert_int_equal(varied.count, 4 + front + 2 * large + (refused ? 9 : 0));
+        assert_int_equal(count_of(RIG_OP_ALLOC, 3), large + (refused ? 2 : 0));
+        assert_int_equal(count_of(RIG_OP_ALLOC, 0), large + (refused ? 1 : 0));
+    }
+    assert_true(rig_program_vary(&program, 0, &varied));
+    assert_memory_equal(&varied, &program, offsetof(struct rig_program, records));
+}
+
+static void a_variant_that_is_too_long_is_none(void **state)
+{
+    (void)state;
+    memset(&program, 0, sizeof(program));
+    for (program.count = 0; program.count < RIG_RECORD_COUNT_MAX / 4; program.count++) {
+        program.records[program.count].op = RIG_OP_WALK;
+    }
+    assert_true(rig_program_vary(&program, RIG_VARY_REFUSED, &varied));
+    assert_int_equal(varied.count, RIG_RECORD_COUNT_MAX);
+    assert_false(rig_program_vary(&program, RIG_VARY_REFUSED | RIG_VARY_LARGE, &varied));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +454,8 @@ int main(void)
         cmocka_unit_test(a_record_names_its_call_or_itself),
         cmocka_unit_test(every_call_of_the_headers_is_one_operation),
         cmocka_unit_test(every_call_of_the_operations_is_in_the_headers),
+        cmocka_unit_test(a_variant_keeps_every_record_and_adds_its_state),
+        cmocka_unit_test(a_variant_that_is_too_long_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@
  * in one thing; and what a walk meets that was right when it began. See forged.c. */
 #include "support/forge.h"
 
+#include <string.h>
+
 #define BYTES ((SIZE_T)100)
 #define LARGE_BYTES ((SIZE_T)0x90000)
 
@@ -286,6 +288,7 @@ static void map_is_shorter(struct forge_scene *scene)
 
 static void chunk_where_a_block_is(struct forge_scene *scene)
 {
+    memset(scene->blocks[FIRST], 0x5A, 64); /* no words of a free block, which would open */
     const struct nth_block block = forge_block(scene->heap, scene->blocks[FIRST]);
     forge_word(scene->heap, scene->blocks[FIRST], 0,
                forge_header(&block, NTH_BLOCK_CHUNK, block.units));

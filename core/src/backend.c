@@ -97,7 +97,7 @@ static enum nth_status next_free(struct nth_heap *heap, struct nth_region *regio
 static uint64_t decommit_from(const struct span *span, bool *damaged)
 {
     const uint64_t before = span->first - NTH_BORDER_BYTES;
-    if (before % NTH_PAGE_BYTES == 0 && before > 0 &&
+    if (before % NTH_PAGE_BYTES == 0 &&
         !nth_page_committed(span->region, before / NTH_PAGE_BYTES - 1, damaged)) {
         return before / NTH_PAGE_BYTES;
     }
@@ -578,7 +578,7 @@ static enum nth_status sink_island(struct nth_heap *heap, const struct nth_block
     bool present = false;
     bool damaged = false;
     enum nth_status status = nth_block_next(heap, block->region, end, &present);
-    if (status != NTH_OK || present || before == 0 || before % NTH_PAGE_BYTES != 0 ||
+    if (status != NTH_OK || present || before % NTH_PAGE_BYTES != 0 ||
         block->region->foreign || heap->config.commit_routine != 0 ||
         nth_page_committed(block->region, before / NTH_PAGE_BYTES - 1, &damaged) || damaged) {
         return status;

@@ -109,7 +109,7 @@ struct nth_cache *nth_cache_own(struct nth_heap *heap)
 /* Under the process lock no heap goes away; the heap's own lock is not needed to let go. */
 static void let_go(struct nth_heap *heap, const struct nth_thread *thread, bool all_but)
 {
-    for (uint64_t idx = 0; idx < NTH_CACHE_MAX_COUNT && heap->caches[idx] != 0; idx++) {
+    for (uint64_t idx = 0; idx < NTH_CACHE_MAX_COUNT; idx++) {
         struct nth_cache *cache = nth_cache_at(heap, idx);
         const void *owner = NULL;
         if (cache != NULL && owner_get(heap, cache, &owner) && (owner == thread) != all_but) {

@@ -445,14 +445,15 @@ static struct nth_block chunk_block(const struct nth_chunk *chunk)
                               .units = chunk->units};
 }
 
-/* All that giving the chunk back will touch is whole. */
-static enum nth_status retire_look(struct nth_heap *heap, const struct nth_chunk *chunk,
-                                   uint32_t *free_slots)
+/* All that giving the chunk back will touch is whole. As many slots are listed as it says are free,
+ * and none of them is busy. */
+static enum nth_status retire_look(struct nth_heap *heap, const struct nth_chunk *chunk)
 {
     const struct nth_block block = chunk_block(chunk);
     uint64_t chunks = 0;
+    uint32_t free_slots = 0;
     enum nth_status status = bucket_word(heap, &heap->buckets[chunk->bucket].chunks, &chunks);
-    status = status == NTH_OK ? nth_chunk_check(heap, chunk, free_slots) : status;
+    status = status == NTH_OK ? nth_chunk_check(heap, chunk, &free_slots) : status;
     return status == NTH_OK ? nth_backend_give_check(heap, &block) : status;
 }
 
@@ -465,11 +466,7 @@ static enum nth_status retire_make(struct nth_heap *heap, const struct nth_chunk
 /* An empty chunk on its class's list goes back to the back end. */
 static enum nth_status chunk_retire(struct nth_heap *heap, const struct nth_chunk *chunk)
 {
-    uint32_t free_slots = 0;
-    enum nth_status status = retire_look(heap, chunk, &free_slots);
-    if (status == NTH_OK && free_slots != chunk->slots) {
-        status = broken(chunk->region, chunk->offset, "chunk.free");
-    }
+    const enum nth_status status = retire_look(heap, chunk);
     return status == NTH_OK ? retire_make(heap, chunk) : status;
 }
 
@@ -510,9 +507,8 @@ static enum nth_status slot_return_look(struct nth_heap *heap, const struct nth_
         status =
             status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
     }
-    uint32_t free_slots = 0;
     returning->retire = all || next != 0 || previous != 0;
-    return status == NTH_OK && returning->retire ? retire_look(heap, chunk, &free_slots) : status;
+    return status == NTH_OK && returning->retire ? retire_look(heap, chunk) : status;
 }
 
 /* Second half: everything was looked at. `*last` becomes this slot's chunk. */

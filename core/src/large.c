@@ -306,11 +306,8 @@ static enum nth_status large_move(struct nth_heap *heap, struct nth_region *regi
 enum nth_status nth_large_resize(struct nth_heap *heap, struct nth_region *region, uint64_t bytes,
                                  bool may_move, void **user)
 {
-    enum nth_status status = nth_large_check(heap, region);
-    const bool user_info = status == NTH_OK && nth_large_user_info(heap, region);
-    if (status != NTH_OK || bytes > UINTPTR_MAX / 2) {
-        return status == NTH_OK ? NTH_NO_MEMORY : status;
-    }
+    const bool user_info = nth_large_user_info(heap, region);
+    enum nth_status status = NTH_OK;
     const uint64_t pages = pages_for(bytes, user_info);
     if (pages * NTH_PAGE_BYTES > region->bytes) {
         if (!may_move || !nth_remap_offered()) {

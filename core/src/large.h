@@ -15,7 +15,8 @@ enum nth_status nth_large_give(struct nth_heap *heap, struct nth_region *region)
 /* Give back without looking at the list: for destroy. */
 void nth_large_drop(struct nth_region *region);
 
-/* Resize; in place when it can be, else by moving pages when `may_move` and the page source can.
+/* Resize a block that was checked, to a size that the heap allows; in place when it can be, else by
+ * moving pages when `may_move` and the page source can.
  * NTH_ABSENT when neither is possible. `*user` is updated, `region` may be gone. */
 enum nth_status nth_large_resize(struct nth_heap *heap, struct nth_region *region, uint64_t bytes,
                                  bool may_move, void **user) NTH_MUST_USE;

@@ -155,13 +155,6 @@ enum nth_status nth_decommit(const struct nth_site *site, void *base, size_t byt
     return NTH_OK;
 }
 
-enum nth_status nth_protect(const struct nth_site *site, void *base, size_t bytes, bool writable)
-{
-    const struct nth_pages *pages = nth_process.pages;
-    return pages->protect(pages->self, site, base, bytes, writable) == NTH_SEAM_OK ? NTH_OK
-                                                                                   : NTH_NO_MEMORY;
-}
-
 enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes, void *to)
 {
     const struct nth_pages *pages = nth_process.pages;

@@ -22,8 +22,6 @@ enum nth_status nth_reserve(const struct nth_site *site, size_t bytes, void **ba
 enum nth_status nth_commit(const struct nth_site *site, void *base, size_t bytes,
                            bool executable) NTH_MUST_USE;
 enum nth_status nth_decommit(const struct nth_site *site, void *base, size_t bytes) NTH_MUST_USE;
-enum nth_status nth_protect(const struct nth_site *site, void *base, size_t bytes,
-                            bool writable) NTH_MUST_USE;
 enum nth_status nth_remap(const struct nth_site *site, void *from, size_t bytes,
                           void *to) NTH_MUST_USE;
 

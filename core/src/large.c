@@ -229,16 +229,11 @@ enum nth_status nth_large_take(struct nth_heap *heap, uint64_t bytes, bool user_
     return NTH_OK;
 }
 
-enum nth_status nth_large_give(struct nth_heap *heap, struct nth_region *region)
+void nth_large_give(struct nth_heap *heap, struct nth_region *region)
 {
-    const enum nth_status status = nth_large_check(heap, region);
-    if (status != NTH_OK) {
-        return status;
-    }
     list_replace(heap, region, 0);
     account(heap, region, false);
     nth_large_drop(region);
-    return NTH_OK;
 }
 
 /* Pages that a shrunken block no longer needs go back; a refusal leaves them committed. */

@@ -10,7 +10,9 @@
 /* A block of `bytes`; `*zeroed` tells whether its memory is known to read zero. */
 enum nth_status nth_large_take(struct nth_heap *heap, uint64_t bytes, bool user_info, void **user,
                                bool *zeroed) NTH_MUST_USE;
-enum nth_status nth_large_give(struct nth_heap *heap, struct nth_region *region) NTH_MUST_USE;
+
+/* A block that was checked goes. */
+void nth_large_give(struct nth_heap *heap, struct nth_region *region);
 
 /* Give back without looking at the list: for destroy. */
 void nth_large_drop(struct nth_region *region);

@@ -45,9 +45,6 @@ static void thread_leave(void *self)
 void nth_thread_join(void)
 {
     struct nth_thread *self = &nth_self;
-    if (self->state != NTH_THREAD_NEW) {
-        return;
-    }
     (void)pthread_mutex_lock(&threads_mutex);
     self->state = NTH_THREAD_JOINED;
     self->prev = NULL;

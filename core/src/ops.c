@@ -242,7 +242,8 @@ enum nth_status nth_op_allocate(struct nth_heap *heap, uint64_t flags, uint64_t 
 static enum nth_status free_target(struct nth_heap *heap, struct nth_target *target)
 {
     if (target->large) {
-        return nth_large_give(heap, target->region);
+        nth_large_give(heap, target->region);
+        return NTH_OK;
     }
     if (target->block.state == NTH_BLOCK_SLOT_BUSY) {
         return nth_front_give(heap, &target->block);

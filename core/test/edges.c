@@ -718,6 +718,58 @@ static void a_section_that_is_gone_is_no_obstacle_to_fork(void **state)
     assert_int_equal(munmap(own, PAGE), 0);
 }
 
+/* ---- what is no section ---- */
+
+static BOOL entered;
+
+static void try_no_section(void *context)
+{
+    entered = TryEnterCriticalSection(context);
+}
+
+static LONG go_on(EXCEPTION_POINTERS *info)
+{
+    (void)info;
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
+/* D28 */
+static void no_section_can_be_tried_for(void **state)
+{
+    (void)state;
+    EXCEPTION_RECORD record;
+    RTL_CRITICAL_SECTION gone = {.LockSemaphore = NULL};
+    RTL_CRITICAL_SECTION *const places[] = {&gone, rig_foreign(0)};
+    for (size_t idx = 0; idx < 2; idx++) {
+        assert_false(nth_guard(try_no_section, places[idx], &record));
+        assert_int_equal(record.ExceptionCode, STATUS_ACCESS_VIOLATION);
+        assert_int_equal(record.ExceptionInformation[1], (uintptr_t)places[idx]);
+        PVOID handler = AddVectoredExceptionHandler(1, go_on);
+        entered = TRUE;
+        assert_true(nth_guard(try_no_section, places[idx], &record));
+        assert_false(entered);
+        EnterCriticalSection(places[idx]);
+        LeaveCriticalSection(places[idx]);
+        DeleteCriticalSection(idx == 0 ? &gone : places[idx]);
+        assert_int_equal(RemoveVectoredExceptionHandler(handler), 1);
+    }
+}
+
+/* Where the system chooses addresses, most of them are in no table at all. */
+static void an_address_far_from_every_heap_is_foreign(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    seam.pages = nth_pages_os();
+    nth_seam_set(&seam);
+    HANDLE heap = heap_new();
+    const struct rig_outcome outcome = rig_free(heap, (PVOID)(uintptr_t)0x10000);
+    rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
+    rig_report_demand_field(NTH_CORRUPT_FOREIGN_POINTER, heap, (PVOID)(uintptr_t)0x10000, NULL);
+    assert_true(HeapDestroy(heap));
+    nth_seam_set(NULL);
+}
+
 /* ---- an answer that is none ---- */
 
 static LONG answer_7(EXCEPTION_POINTERS *info, void *context)
@@ -772,6 +824,8 @@ int main(void)
         TEST(two_threads_that_start_core_at_once_get_one_process_heap),
         TEST(a_section_that_the_forking_thread_holds_stays_its_own),
         TEST(a_section_that_is_gone_is_no_obstacle_to_fork),
+        TEST(no_section_can_be_tried_for),
+        TEST(an_address_far_from_every_heap_is_foreign),
         TEST(a_filter_whose_answer_is_none_ends_the_process),
     };
     return cmocka_run_group_tests_name("edges", tests, NULL, NULL);

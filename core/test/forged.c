@@ -8,6 +8,7 @@
 
 #define BYTES ((SIZE_T)100)
 #define LARGE_BYTES ((SIZE_T)0x90000)
+#define GROWN ((SIZE_T)3000)
 
 static uint64_t units_of(HANDLE heap, SIZE_T bytes)
 {
@@ -367,6 +368,17 @@ static void border_claims_to_be_busy(struct forge_scene *scene)
     border(scene, NTH_TAG_BUSY);
 }
 
+/* What is left behind a block that grows goes to this list. */
+static void list_of_the_rest_is_damaged(struct forge_scene *scene)
+{
+    struct nth_heap *inside = forge_inside(scene->heap);
+    const struct nth_block rest = forge_block(scene->heap, scene->blocks[REST]);
+    const uint64_t more = units_of(scene->heap, GROWN) - units_of(scene->heap, BYTES);
+    const uint32_t bin = nth_bin_of(rest.units - more);
+    assert_int_not_equal(bin, nth_bin_of(rest.units));
+    inside->bins[bin] ^= 1u;
+}
+
 #define ROW(forge, call, size, block, blamed, reason, field)                                       \
     {                                                                                              \
 #forge, forge, call, size, block, blamed, reason, field                                    \
@@ -428,6 +440,8 @@ static void a_free_list_that_contradicts_itself_is_reported(void **state)
             NTH_CORRUPT_FREE_LIST, "heap.bin_map"),
         ROW(empty_list_is_marked, RIG_HEAP_VALIDATE, 0, -1, -1, NTH_CORRUPT_FREE_LIST,
             "heap.bin_map"),
+        ROW(list_of_the_rest_is_damaged, RIG_HEAP_REALLOC, GROWN, BUSY_BEHIND_C, -1,
+            NTH_CORRUPT_FREE_LIST, "heap.bins"),
     };
     forge_run(three_free, rows, FORGE_ROW_COUNT(rows));
 }

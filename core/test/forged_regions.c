@@ -473,11 +473,21 @@ static void page_of_a_block_is_not_there(struct forge_scene *scene)
     page(block.region, block.offset / NTH_PAGE_BYTES + 2u, FALSE);
 }
 
+/* Far behind the run that is to be committed: it would be sealed with the others. */
+static void later_word_is_damaged(struct forge_scene *scene)
+{
+    ((uint64_t *)(uintptr_t)region_of(scene, 2)->page_map)[3] ^= 1u;
+}
+
 static void a_map_of_pages_that_contradicts_the_blocks_is_reported(void **state)
 {
     (void)state;
     static const struct forge_row rows[] = {
         ROW(first_page_is_not_there, RIG_HEAP_ALLOC, 0x8000, -1, -1, NTH_CORRUPT_PAGE_MAP,
+            "region.pages"),
+        ROW(later_word_is_damaged, RIG_HEAP_ALLOC, 0x4800, -1, -1, NTH_CORRUPT_PAGE_MAP,
+            "region.pages"),
+        ROW(later_word_is_damaged, RIG_HEAP_VALIDATE, 0, -1, -1, NTH_CORRUPT_PAGE_MAP,
             "region.pages"),
         ROW(islands_second_page_is_not_there, RIG_HEAP_COMPACT, 0, -1, -1, NTH_CORRUPT_PAGE_MAP,
             "region.pages"),
@@ -532,6 +542,12 @@ static void a_walk_that_goes_on_looks_again(void **state)
     nth_region_reach_put(region, 0);
     demand_walk_fails(heap, &entry, NTH_CORRUPT_SEGMENT, "region");
     nth_region_reach_put(region, reach);
+    rig_flip((uint8_t *)block - 8);
+    const struct rig_outcome outcome =
+        rig_run(&(struct rig_args){.call = RIG_HEAP_WALK, .heap = heap, .extra = &entry});
+    rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
+    rig_report_demand_field(NTH_CORRUPT_BLOCK_HEADER, heap, block, "block.header");
+    rig_flip((uint8_t *)block - 8);
     assert_true(HeapValidate(heap, 0, NULL));
 }
 

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The page source and the lock table between core and the real ones, called as core would: what
+ * goes through, what a plan refuses, and what is told of it. Runs of whole programs are elsewhere.
+ */
+#include "faults/pages.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PAGE ((size_t)4096)
+#define GRANULE ((size_t)0x10000)
+
+static struct nth_arena *arena;
+static const struct nth_pages *pages;
+
+static int setup(void **state)
+{
+    (void)state;
+    arena = nth_arena_create(0x400000, 0x20000);
+    pages = fault_pages_over(nth_arena_pages(arena));
+    fault_pages_reset();
+    fault_tally_forget();
+    fault_calling("HeapAlloc");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    fault_pages_reset();
+    nth_arena_destroy(arena);
+    return 0;
+}
+
+static const struct nth_site *site_of(enum nth_page_call call)
+{
+    for (size_t idx = 0; idx < nth_site_count(); idx++) {
+        if (nth_site_at(idx)->call == call) {
+            return nth_site_at(idx);
+        }
+    }
+    return nth_site_at(0);
+}
+
+static char *reserve(size_t bytes)
+{
+    void *base = NULL;
+    assert_int_equal(pages->reserve(pages->self, site_of(NTH_PAGE_RESERVE), bytes, &base),
+                     NTH_SEAM_OK);
+    return base;
+}
+
+static enum nth_seam_status commit(void *base, size_t bytes)
+{
+    return pages->commit(pages->self, site_of(NTH_PAGE_COMMIT), base, bytes, FALSE);
+}
+
+static enum nth_seam_status protect(void *base, size_t bytes, BOOLEAN writable)
+{
+    return pages->protect(pages->self, site_of(NTH_PAGE_RESERVE), base, bytes, writable);
+}
+
+static void plan(const char *text)
+{
+    struct fault_plan made;
+    assert_true(fault_plan_parse(&made, text, strlen(text)));
+    fault_plan_set(FAULT_LAYER_PROGRAM, &made);
+}
+
+static void protection_goes_through_and_is_refused_by_its_plan(void **state)
+{
+    (void)state;
+    char *base = reserve(GRANULE);
+    assert_int_equal(commit(base, PAGE), NTH_SEAM_OK);
+    assert_int_equal(protect(base, PAGE, FALSE), NTH_SEAM_OK);
+    assert_int_equal(protect(base, PAGE, TRUE), NTH_SEAM_OK);
+    base[0] = 1;
+    const uint64_t calls = fault_run_now()->calls;
+    plan("from:0:protect");
+    assert_int_equal(protect(base, PAGE, FALSE), NTH_SEAM_REFUSED);
+    base[0] = 2; /* it was not done */
+    assert_int_equal(fault_run_now()->refusals, 1);
+    assert_int_equal(fault_run_now()->calls, calls + 1);
+    fault_plans_end();
+    assert_int_equal(protect(base, PAGE, TRUE), NTH_SEAM_OK);
+    assert_int_equal(pages->release(pages->self, site_of(NTH_PAGE_RELEASE), base, GRANULE),
+                     NTH_SEAM_OK);
+}
+
+/* The arena does not move pages: their bytes are copied, unless there is no room for both. */
+static void pages_move_by_copying_where_the_real_source_does_not(void **state)
+{
+    (void)state;
+    plan("moves");
+    assert_non_null(pages->remap);
+    char *from = reserve(2 * GRANULE);
+    char *to = reserve(2 * GRANULE);
+    assert_int_equal(commit(from, 2 * PAGE), NTH_SEAM_OK);
+    memset(from, 0x5A, 2 * PAGE);
+    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), from, 2 * PAGE, to),
+                     NTH_SEAM_OK);
+    assert_int_equal(to[0], 0x5A);
+    assert_int_equal(to[2 * PAGE - 1], 0x5A);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, 2 * PAGE);
+    assert_int_equal(commit(to + 2 * PAGE, 0x1E000), NTH_SEAM_OK); /* all there is */
+    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), to, 2 * PAGE, from),
+                     NTH_SEAM_REFUSED);
+    assert_int_equal(to[0], 0x5A);
+}
+
+static unsigned pauses;
+
+static void pause_counted(void *self)
+{
+    (void)self;
+    pauses++;
+}
+
+static void a_pause_goes_to_the_real_locks(void **state)
+{
+    (void)state;
+    struct nth_locks real = *nth_locks_os();
+    real.pause = pause_counted;
+    const struct nth_locks *locks = fault_locks_over(&real);
+    locks->pause(locks->self);
+    locks->pause(locks->self);
+    assert_int_equal(pauses, 2);
+    (void)fault_locks_over(nth_locks_os());
+}
+
+static void a_call_of_the_last_run_has_its_path_and_others_have_none(void **state)
+{
+    (void)state;
+    char *base = reserve(GRANULE);
+    assert_int_equal(commit(base, PAGE), NTH_SEAM_OK);
+    assert_int_equal(fault_path_of_call(1), FAULT_PATH_NONE); /* of this run nothing is told yet */
+    fault_pages_reset();
+    assert_int_equal(fault_run_last()->calls, 2);
+    const uint16_t first = fault_path_of_call(1);
+    const uint16_t second = fault_path_of_call(2);
+    assert_string_equal(fault_path_at(first)->call, "HeapAlloc");
+    assert_string_equal(fault_site_call(fault_path_at(first)->site), "reserve");
+    assert_string_equal(fault_site_call(fault_path_at(second)->site), "commit");
+    assert_int_equal(fault_path_of_call(0), FAULT_PATH_NONE);
+    assert_int_equal(fault_path_of_call(3), FAULT_PATH_NONE);
+    assert_int_equal(fault_path_of_call(UINT16_MAX + 1u), FAULT_PATH_NONE);
+    assert_null(fault_path_at(UINT16_MAX));
+    assert_null(fault_site_name(fault_site_count()));
+    assert_null(fault_site_call(fault_site_count()));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(protection_goes_through_and_is_refused_by_its_plan),
+        TEST(pages_move_by_copying_where_the_real_source_does_not),
+        TEST(a_pause_goes_to_the_real_locks),
+        TEST(a_call_of_the_last_run_has_its_path_and_others_have_none),
+    };
+    return cmocka_run_group_tests_name("faulty pages", tests, NULL, NULL);
+}

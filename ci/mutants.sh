@@ -10,8 +10,8 @@ usage: ci/mutants.sh [--help] [--list] [--show ID] [--file NAME]... [--sample SE
 
 Makes mutants of core/src/*.c from clang's syntax tree (harness/mutants/mutants.py): one operator,
 constant, statement or condition changed. Each is compiled and linked with the rest of core into the
-shared libraries that core's unit tests and the targets' drivers are linked with in this build; these,
-quickest first, run until one fails: that one has killed the mutant. A hang is a kill, and so is a
+shared libraries that core's unit tests, the targets' drivers and the census are linked with in this
+build; these, quickest first, run until one fails: that one has killed the mutant. A hang is a kill, and so is a
 process that grows past its limits. Mutants with the object code of the original are not counted, nor
 are those that do not compile or that harness/mutants/named.tsv names, with the reason why nothing can or
 need notice them. Survivors show what no test and no rule looks at.
@@ -123,7 +123,7 @@ library() {
 }
 
 prepare_core() {
-    local name target corpus library targets=(heaprig_fuzz ntheap_malloc)
+    local name target corpus library targets=(heaprig_fuzz heaprig harness_census ntheap_malloc)
     for name in core/test/*.c; do
         targets+=("core_$(basename "$name" .c)")
     done
@@ -161,6 +161,9 @@ prepare_core() {
             esac
             printf '%s\t%s\t%s\n' "$target" "$library" "$build/bin/$target $build/corpus/$corpus"
         done <"$build/targets.list"
+        # What a heap has committed is told byte for byte; and some changes of its metadata.
+        printf '%s\t%s\t%s\n' harness_census libntheap.so.0 "$build/bin/harness_census" \
+            census libntheap.so.0 "$build/bin/heaprig census --states $root/corpus/census --every 20000"
     } >"$project/killers.new"
     mv "$project/killers.new" "$project/killers"
 }

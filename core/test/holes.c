@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a run of mutants showed that nobody looked at: counts of size classes when blocks are
+ * resized, a resize whose old block cannot go, tables at their edges, what stays behind a fork or a
+ * reset, and limits met exactly. */
+#include "support/forge.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lock.h"
+#include "map.h"
+#include "page.h"
+#include "sanitize.h"
+
+#define PAGE ((SIZE_T)NTH_PAGE_BYTES)
+#define GRANULE ((SIZE_T)NTH_GRANULE_BYTES)
+#define LARGE_BYTES ((SIZE_T)0x90000)
+#define START NTH_LFH_START_COUNT
+
+static HANDLE heap_new(void)
+{
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_non_null(heap);
+    return heap;
+}
+
+static PVOID block_new(HANDLE heap, SIZE_T bytes)
+{
+    PVOID block = HeapAlloc(heap, 0, bytes);
+    assert_non_null(block);
+    return block;
+}
+
+static BOOLEAN is_front(HANDLE heap, PVOID block)
+{
+    return forge_block(heap, block).state == NTH_BLOCK_SLOT_BUSY;
+}
+
+/* The front end serves the class from the n-th allocation from now on: n. */
+static unsigned starts_after(HANDLE heap, SIZE_T bytes)
+{
+    for (unsigned count = 1; count < 10u * START; count++) {
+        if (is_front(heap, block_new(heap, bytes))) {
+            return count;
+        }
+    }
+    return 0;
+}
+
+/* ---- counts of size classes ---- */
+
+#define FIRST_BYTES ((SIZE_T)100)
+#define SECOND_BYTES ((SIZE_T)300)
+
+static void a_class_starts_with_its_eighteenth_block(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START);
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START);
+}
+
+/* D61 */
+static void a_block_that_is_resized_counts_for_its_new_class(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PVOID block = block_new(heap, SECOND_BYTES);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, FIRST_BYTES), block);
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START);
+    heap = heap_new();
+    block = block_new(heap, FIRST_BYTES);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, SECOND_BYTES), block);
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START);
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START - 1u);
+    heap = heap_new();
+    block = block_new(heap, FIRST_BYTES); /* past the front end's sizes, and back */
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 20000), block);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, SECOND_BYTES), block);
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START);
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START - 1u);
+}
+
+static void a_block_that_is_resized_within_its_class_counts_once(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PVOID block = block_new(heap, 1000); /* classes of 64 bytes there */
+    for (SIZE_T bytes = 976; bytes < 1010; bytes += 8) {
+        assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, bytes), block);
+    }
+    assert_int_equal(starts_after(heap, 1000), START - 1u);
+}
+
+static void a_block_that_cannot_be_resized_counts_as_before(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PVOID block = block_new(heap, FIRST_BYTES);
+    (void)block_new(heap, FIRST_BYTES);
+    for (unsigned count = 0; count < 5; count++) {
+        assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, SECOND_BYTES));
+    }
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START);
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START - 2u);
+}
+
+static void a_block_that_moves_counts_for_its_new_class(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    PVOID block = block_new(heap, FIRST_BYTES);
+    (void)block_new(heap, FIRST_BYTES);
+    assert_ptr_not_equal(HeapReAlloc(heap, 0, block, SECOND_BYTES), block);
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START - 1u);
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
+}
+
+/* A thousand allocations in all start a class, too, though few are outstanding. */
+static void a_class_starts_with_its_thousandth_allocation(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    for (unsigned count = 1; count < NTH_LFH_START_TOTAL; count++) {
+        PVOID block = block_new(heap, FIRST_BYTES);
+        assert_false(is_front(heap, block));
+        assert_true(HeapFree(heap, 0, block));
+    }
+    assert_true(is_front(heap, block_new(heap, FIRST_BYTES)));
+}
+
+static void blocks_with_a_user_value_do_not_count(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    for (unsigned count = 0; count < 2u * START; count++) {
+        PVOID block = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE, FIRST_BYTES);
+        assert_int_equal(forge_block(heap, block).state, NTH_BLOCK_BUSY);
+        assert_true(count % 2 == 0 || HeapFree(heap, 0, block));
+    }
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START);
+}
+
+/* ---- chunks and magazines ---- */
+
+static uint32_t chunk_count_of(HANDLE heap, PVOID slot)
+{
+    struct nth_heap *inside = forge_inside(heap);
+    uint64_t count = 0;
+    assert_int_equal(nth_heap_open(inside, &inside->buckets[forge_block(heap, slot).bucket].chunks,
+                                   NTH_CORRUPT_HEAP_STATE, NULL, &count),
+                     NTH_OK);
+    return (uint32_t)count;
+}
+
+/* The n-th chunk of a class has half as many slots of the first more than the one before. */
+static void chunks_of_a_class_grow_up_to_a_limit(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    uint32_t seen = 0;
+    uint64_t chunk_units = 0;
+    for (unsigned count = 0; count < 3000; count++) {
+        PVOID block = block_new(heap, FIRST_BYTES);
+        if (!is_front(heap, block)) {
+            continue;
+        }
+        const uint32_t now = chunk_count_of(heap, block);
+        assert_true(now == seen || now == seen + 1);
+        if (now > seen) {
+            const struct nth_chunk chunk = forge_chunk_of(heap, block);
+            const uint32_t first = nth_bucket_slots_first(chunk.bucket);
+            const uint32_t most = nth_bucket_slots(chunk.bucket);
+            const uint32_t wish = first + first * seen / 2u;
+            assert_int_equal(chunk.slots, wish < most ? wish : most);
+            seen = now;
+            chunk_units += chunk.units;
+            assert_true(forge_inside(heap)->state.chunk_count == seen);
+            assert_true(forge_inside(heap)->state.chunk_units == chunk_units);
+        }
+    }
+    assert_true(seen > 3);
+}
+
+/* What is freed first comes back last; a chunk without a busy slot goes, but for the last one. */
+static void empty_chunks_go_back_but_for_one(void **state)
+{
+    (void)state;
+    enum { COUNT = 1500 };
+    static PVOID blocks[COUNT];
+    HANDLE heap = heap_new();
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = block_new(heap, FIRST_BYTES);
+    }
+    const uint32_t most = chunk_count_of(heap, blocks[COUNT - 1]);
+    assert_true(most > 3);
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_true(forge_inside(heap)->state.chunk_count < most);
+    assert_true(forge_inside(heap)->state.chunk_count > 0);
+    (void)HeapCompact(heap, 0);
+    assert_true(forge_inside(heap)->state.chunk_count == 0);
+    assert_true(forge_inside(heap)->state.chunk_units == 0);
+    PVOID again = block_new(heap, FIRST_BYTES); /* the class has started for good */
+    assert_true(is_front(heap, again));
+    assert_int_equal(chunk_count_of(heap, again), 1);
+}
+
+/* ---- a resize whose old block cannot go ---- */
+
+static SIZE_T allocated(HANDLE heap)
+{
+    HEAP_SUMMARY summary = {.cb = sizeof(summary)};
+    assert_true(HeapSummary(heap, 0, &summary));
+    return summary.cbAllocated;
+}
+
+static void a_resize_that_cannot_give_the_old_block_back_is_undone(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    uint8_t *slot = NULL;
+    for (unsigned count = 0; count < 2u * START; count++) {
+        slot = block_new(heap, FIRST_BYTES);
+    }
+    memset(slot, 0x5A, FIRST_BYTES);
+    struct nth_cache *cache = nth_cache_at(forge_inside(heap), 0);
+    const uint32_t bucket = forge_block(heap, slot).bucket;
+    const SIZE_T before = allocated(heap);
+    cache->counts[bucket] ^= 1u;
+    const struct rig_outcome outcome = rig_realloc(heap, 0, slot, 5000);
+    cache->counts[bucket] ^= 1u;
+    rig_demand_value(&outcome, 0);
+    rig_report_demand_field(NTH_CORRUPT_CACHE, heap, NULL, "cache.counts");
+    assert_int_equal(allocated(heap), before);
+    assert_int_equal(HeapSize(heap, 0, slot), FIRST_BYTES);
+    assert_int_equal(slot[0], 0x5A);
+    assert_int_equal(slot[FIRST_BYTES - 1], 0x5A);
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_non_null(HeapReAlloc(heap, 0, slot, 5000));
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
+/* ---- contents ---- */
+
+/* What a copying resize leaves unstated is left alone: nothing is cleared that need not be. */
+static void a_resize_clears_what_is_new_and_no_more(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    for (SIZE_T first = 50; first < 2000; first += 650) {
+        for (unsigned moved = 0; moved < 2; moved++) {
+            uint8_t *block = block_new(heap, first);
+            if (moved != 0) {
+                (void)block_new(heap, 40);
+            }
+            memset(block, 0x5A, first);
+            block = HeapReAlloc(heap, HEAP_ZERO_MEMORY, block, 3 * first);
+            assert_non_null(block);
+            for (SIZE_T idx = 0; idx < 3 * first; idx++) {
+                assert_int_equal(block[idx], idx < first ? 0x5A : 0);
+            }
+            memset(block, 0xA5, 3 * first);
+            block = HeapReAlloc(heap, HEAP_ZERO_MEMORY, block, first / 2);
+            assert_non_null(block);
+            for (SIZE_T idx = 0; idx < first / 2; idx++) {
+                assert_int_equal(block[idx], 0xA5);
+            }
+        }
+    }
+}
+
+/* ---- tables at their edges ---- */
+
+#define FIRST_TABLE 256u
+
+/* Heaps beyond core's own table, their slots reused, the last ones destroyed first and first ones
+ * too. */
+static void heaps_at_the_edge_of_the_first_table_are_heaps_as_any(void **state)
+{
+    (void)state;
+    static HANDLE heaps[FIRST_TABLE + 4];
+    HANDLE listed[FIRST_TABLE + 8];
+    heaps[0] = GetProcessHeap();
+    for (unsigned idx = 1; idx < FIRST_TABLE + 4; idx++) {
+        heaps[idx] = HeapCreate(0, 0, PAGE);
+        assert_non_null(heaps[idx]);
+    }
+    assert_int_equal(GetProcessHeaps(FIRST_TABLE + 8, listed), FIRST_TABLE + 4);
+    assert_memory_equal(listed, heaps, sizeof(heaps));
+    for (unsigned idx = FIRST_TABLE - 2; idx < FIRST_TABLE + 2; idx++) {
+        PVOID block = block_new(heaps[idx], 40);
+        assert_true(HeapLock(heaps[idx]));
+        assert_true(HeapUnlock(heaps[idx]));
+        assert_true(HeapFree(heaps[idx], 0, block));
+        assert_true(HeapValidate(heaps[idx], 0, NULL));
+    }
+    for (unsigned idx = FIRST_TABLE - 2; idx < FIRST_TABLE + 2; idx++) {
+        assert_true(HeapDestroy(heaps[idx]));
+    }
+    for (unsigned idx = FIRST_TABLE - 2; idx < FIRST_TABLE + 2; idx++) {
+        heaps[idx] = HeapCreate(0, 0, PAGE);
+        assert_non_null(heaps[idx]);
+        (void)block_new(heaps[idx], 40);
+    }
+    assert_int_equal(GetProcessHeaps(FIRST_TABLE + 8, listed), FIRST_TABLE + 4);
+    assert_ptr_equal(listed[FIRST_TABLE - 1], heaps[FIRST_TABLE + 3]);
+    assert_ptr_equal(listed[FIRST_TABLE + 3], heaps[FIRST_TABLE + 1]);
+    assert_true(RtlValidateProcessHeaps());
+    nth_process_reset();
+    assert_int_equal(RtlGetProcessHeaps(0, NULL), 1); /* and no table is in use any more */
+    size_t bytes = 0;
+    assert_null(nth_slot_table(0, &bytes));
+    for (unsigned idx = 1; idx < FIRST_TABLE + 2; idx++) {
+        assert_non_null(HeapCreate(0, 0, PAGE));
+    }
+    assert_true(RtlValidateProcessHeaps());
+}
+
+/* A region that ends where a granule ends is in the map up to its last byte, and no further. */
+static void the_map_has_a_region_to_its_last_byte(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    uint8_t *large = block_new(heap, LARGE_BYTES);
+    const struct nth_region *region = nth_region_of(large);
+    uint8_t *end = (uint8_t *)(uintptr_t)(region->hold_base + region->hold_bytes);
+    assert_int_equal(region->hold_bytes % GRANULE, 0);
+    assert_ptr_equal(nth_map_find(end - 1), region);
+    assert_ptr_equal(nth_map_find((void *)(uintptr_t)region->hold_base), region);
+    assert_ptr_not_equal(nth_map_find(end), region);
+    assert_false(nth_map_free(end - PAGE, PAGE));
+    assert_false(nth_map_free(end - GRANULE, GRANULE));
+    assert_true(nth_map_free(end + 0x1000000, GRANULE));
+    assert_true(HeapFree(heap, 0, large));
+    assert_null(nth_map_find(end - 1));
+    assert_null(nth_map_find(end - GRANULE));
+    assert_true(nth_map_free(end - GRANULE, GRANULE));
+}
+
+static struct nth_pages twice; /* hands out again what a heap has */
+static const struct nth_pages *real;
+static void *again_base;
+
+static enum nth_seam_status reserve_again(void *self, const struct nth_site *site, size_t bytes,
+                                          void **base)
+{
+    if (again_base != NULL) {
+        *base = again_base;
+        return NTH_SEAM_OK;
+    }
+    return real->reserve(self, site, bytes, base);
+}
+
+/* D86 */
+static void a_reservation_that_a_heap_has_already_is_refused(void **state)
+{
+    (void)state;
+    struct nth_seam seam = rig_seam();
+    real = seam.pages;
+    twice = *real;
+    twice.reserve = reserve_again;
+    seam.pages = &twice;
+    again_base = NULL;
+    nth_seam_set(&seam);
+    HANDLE heap = heap_new();
+    const struct nth_region *region = nth_region_of(heap);
+    for (size_t at = 0; at < region->bytes; at += GRANULE) {
+        again_base = (uint8_t *)heap + at;
+        assert_null(HeapCreate(0, 0x1000, 0x1000));
+        assert_null(HeapAlloc(heap, 0, LARGE_BYTES));
+    }
+    again_base = (uint8_t *)heap - GRANULE; /* which ends inside */
+    assert_null(HeapAlloc(heap, 0, LARGE_BYTES));
+    again_base = NULL;
+    assert_true(HeapValidate(heap, 0, NULL));
+    seam.pages = real;
+    nth_seam_set(&seam);
+}
+
+/* ---- what stays behind ---- */
+
+static int in_child(void (*body)(void))
+{
+    int how = 0;
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        body();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    return how;
+}
+
+static HANDLE shared_heap;
+
+/* The way without the lock is open again in the child. */
+static void use_front_in_child(void)
+{
+    const struct nth_slot *slot = nth_heap_find(shared_heap);
+    if (nth_load_acquire(&slot->closed) != 0 || nth_load_acquire(&slot->owner) != NULL ||
+        slot->depth != 0) {
+        _exit(1);
+    }
+    PVOID block = HeapAlloc(shared_heap, 0, FIRST_BYTES);
+    if (block == NULL || !HeapFree(shared_heap, 0, block) || !HeapValidate(shared_heap, 0, NULL)) {
+        _exit(2);
+    }
+}
+
+static void a_child_finds_gates_open_and_locks_free(void **state)
+{
+    (void)state;
+    shared_heap = heap_new();
+    for (unsigned count = 0; count < 2u * START; count++) {
+        (void)block_new(shared_heap, FIRST_BYTES);
+    }
+    assert_int_equal(in_child(use_front_in_child), 0);
+}
+
+/* A thread's notes of a heap are of no use after a reset, even where a new one has its address. */
+static void after_a_reset_nothing_is_remembered_of_the_heaps_before(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 3; round++) {
+        struct nth_seam seam = rig_seam();
+        nth_seam_set(&seam);
+        HANDLE heap = heap_new();
+        for (unsigned count = 0; count < 2u * START; count++) {
+            (void)block_new(heap, FIRST_BYTES);
+        }
+        (void)rig_setup(state);
+        for (size_t idx = 0; idx < NTH_HOT_COUNT; idx++) {
+            assert_null(nth_self.hot[idx].handle);
+            assert_null(nth_self.hot[idx].cache);
+        }
+        assert_null(nth_self.call);
+        assert_false(nth_self.holds_process);
+        assert_int_equal(GetLastError(), NO_ERROR);
+    }
+}
+
+/* A slot that was a heap's is given back clean. */
+static void a_slot_that_is_free_holds_nothing(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    struct nth_slot *slot = nth_heap_find(heap);
+    const uint32_t idx = slot->idx;
+    assert_true(HeapLock(heap));
+    assert_true(HeapDestroy(heap));
+    assert_false(slot->taken);
+    assert_null(slot->heap);
+    assert_null(slot->first);
+    assert_null(slot->lock);
+    assert_null(slot->caller_lock);
+    assert_true(slot->flags == 0);
+    assert_true(slot->serial == 0);
+    assert_true(slot->state_seal == 0);
+    assert_int_equal(slot->depth, 0);
+    assert_false(slot->damaged);
+    assert_null(nth_load_relaxed(&slot->owner));
+    assert_int_equal(nth_load_relaxed(&slot->closed), 0);
+    assert_int_equal(slot->idx, idx);
+}
+
+/* ---- the arena ---- */
+
+static void an_arena_is_clean_after_a_reset(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 3; kind++) {
+        struct nth_arena *arena = kind == 0   ? nth_arena_create(0x400000, 0x100000)
+                                  : kind == 1 ? nth_arena_create_resident(0x400000, 0x100000)
+                                              : nth_arena_create_open(0x400000, 0x100000);
+        const struct nth_pages *pages = nth_arena_pages(arena);
+        void *first = NULL;
+        for (unsigned round = 0; round < 7;
+             round++) { /* a resident one drops its pages in between */
+            void *base = NULL;
+            const size_t bytes = round == 5 ? 16 * PAGE : 0x100000;
+            assert_int_equal(pages->reserve(pages->self, NULL, 0x200000, &base), NTH_SEAM_OK);
+            first = round == 0 ? base : first;
+            assert_ptr_equal(base, first); /* from the start again */
+            assert_int_equal(pages->commit(pages->self, NULL, base, bytes, round % 2), NTH_SEAM_OK);
+            nth_unpoison(base, bytes);
+            for (size_t at = 0; at < bytes; at += 512) {
+                assert_int_equal(((uint8_t *)base)[at], 0);
+            }
+            memset(base, 0xA5, bytes);
+            assert_int_equal(nth_arena_balance(arena).committed_bytes, bytes);
+            assert_int_equal(nth_arena_balance(arena).reserved_bytes, 0x200000);
+            assert_int_equal(nth_arena_balance(arena).reservation_count, 1);
+            if (round % 2 == 1) {
+                assert_int_equal(pages->decommit(pages->self, NULL, base, PAGE), NTH_SEAM_OK);
+                assert_int_equal(pages->commit(pages->self, NULL, base, PAGE, FALSE), NTH_SEAM_OK);
+                nth_unpoison(base, PAGE);
+                assert_int_equal(((uint8_t *)base)[0], 0);
+                assert_int_equal(((uint8_t *)base)[PAGE - 1], 0);
+            }
+            nth_arena_reset(arena);
+            const struct nth_balance balance = nth_arena_balance(arena);
+            assert_int_equal(balance.committed_bytes, 0);
+            assert_int_equal(balance.reserved_bytes, 0);
+            assert_int_equal(balance.reservation_count, 0);
+        }
+        nth_arena_destroy(arena);
+    }
+}
+
+/* What is committed twice counts once; what was released is not handed out again at once. */
+static void an_arena_counts_pages_once_and_goes_round(void **state)
+{
+    (void)state;
+    struct nth_arena *arena = nth_arena_create(8 * GRANULE, 4 * PAGE);
+    const struct nth_pages *pages = nth_arena_pages(arena);
+    void *base = NULL;
+    void *next = NULL;
+    assert_int_equal(pages->reserve(pages->self, NULL, 0, &base), NTH_SEAM_REFUSED);
+    assert_int_equal(pages->reserve(pages->self, NULL, GRANULE + PAGE, &base), NTH_SEAM_OK);
+    assert_int_equal(pages->commit(pages->self, NULL, base, 3 * PAGE, FALSE), NTH_SEAM_OK);
+    assert_int_equal(pages->commit(pages->self, NULL, base, 4 * PAGE, FALSE), NTH_SEAM_OK);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, 4 * PAGE);
+    assert_int_equal(pages->commit(pages->self, NULL, base, 5 * PAGE, FALSE), NTH_SEAM_REFUSED);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, 4 * PAGE);
+    assert_int_equal(pages->decommit(pages->self, NULL, base, 2 * PAGE), NTH_SEAM_OK);
+    assert_int_equal(pages->decommit(pages->self, NULL, base, 2 * PAGE), NTH_SEAM_OK);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, 2 * PAGE);
+    assert_int_equal(pages->release(pages->self, NULL, base, GRANULE + PAGE), NTH_SEAM_OK);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, 0);
+    assert_int_equal(pages->reserve(pages->self, NULL, 2 * GRANULE, &next), NTH_SEAM_OK);
+    assert_ptr_equal(next, (uint8_t *)base + 2 * GRANULE);
+    assert_int_equal(pages->reserve(pages->self, NULL, 5 * GRANULE, &next), NTH_SEAM_REFUSED);
+    assert_int_equal(pages->reserve(pages->self, NULL, 4 * GRANULE, &next), NTH_SEAM_OK);
+    assert_ptr_equal(next, (uint8_t *)base + 4 * GRANULE);
+    assert_int_equal(pages->reserve(pages->self, NULL, 2 * GRANULE, &next), NTH_SEAM_OK);
+    assert_ptr_equal(next, base);
+    assert_int_equal(pages->reserve(pages->self, NULL, GRANULE, &next), NTH_SEAM_REFUSED);
+    nth_arena_destroy(arena);
+}
+
+/* ---- segments and the whole heap ---- */
+
+static size_t segment_total(HANDLE heap)
+{
+    size_t count = 0;
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    while (HeapWalk(heap, &entry)) {
+        count += (entry.wFlags & PROCESS_HEAP_REGION) != 0;
+    }
+    return count;
+}
+
+/* More segments than have their number in the heap object; a number that is free again is taken. */
+static void segments_past_the_first_thirty_two_are_as_the_others(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    PVOID blocks[COUNT];
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .SegmentReserve = GRANULE};
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, GRANULE, 0, NULL, &wanted);
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = block_new(heap, 0x7E000);
+    }
+    const size_t most = segment_total(heap);
+    assert_true(most > NTH_SEGMENT_NEAR_COUNT);
+    assert_true(HeapValidate(heap, 0, NULL));
+    const uint64_t numbers = forge_inside(heap)->state.segment_count;
+    const size_t reserved = nth_balance_now().reservation_count;
+    for (unsigned idx = 0; idx < COUNT; idx += 3) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+    (void)HeapCompact(heap, 0);
+    assert_true(segment_total(heap) < most);
+    assert_true(HeapValidate(heap, 0, NULL));
+    for (unsigned idx = 0; idx < COUNT; idx += 3) {
+        blocks[idx] = block_new(heap, 0x7E000);
+    }
+    assert_true(forge_inside(heap)->state.segment_count <= numbers + 1);
+    assert_true(nth_balance_now().reservation_count <= reserved + 1);
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_true(HeapDestroy(heap));
+}
+
+/* The largest free block is told by compacting, to the byte. */
+static void compacting_tells_the_largest_free_block(void **state)
+{
+    (void)state;
+    HANDLE heap = HeapCreate(0, 0, 0x20000);
+    PVOID blocks[8];
+    for (unsigned idx = 0; idx < 8; idx++) {
+        blocks[idx] = block_new(heap, 1000 + 512 * idx);
+    }
+    PVOID rest = HeapAlloc(heap, 0, HeapCompact(heap, 0));
+    assert_non_null(rest);
+    assert_true(HeapFree(heap, 0, blocks[2]));
+    assert_true(HeapFree(heap, 0, blocks[5]));
+    assert_true(HeapFree(heap, 0, blocks[0]));
+    const SIZE_T most = HeapCompact(heap, 0);
+    assert_true(most >= 1000 + 512 * 5);
+    assert_true(most < 1000 + 512 * 5 + 32);
+    PVOID taken = HeapAlloc(heap, 0, most);
+    assert_ptr_equal(taken, blocks[5]);
+    const SIZE_T next = HeapCompact(heap, 0);
+    assert_true(next >= 1000 + 512 * 2);
+    assert_true(next < 1000 + 512 * 2 + 32);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_class_starts_with_its_eighteenth_block),
+        TEST(a_block_that_is_resized_counts_for_its_new_class),
+        TEST(a_block_that_is_resized_within_its_class_counts_once),
+        TEST(a_block_that_cannot_be_resized_counts_as_before),
+        TEST(a_block_that_moves_counts_for_its_new_class),
+        TEST(a_class_starts_with_its_thousandth_allocation),
+        TEST(blocks_with_a_user_value_do_not_count),
+        TEST(chunks_of_a_class_grow_up_to_a_limit),
+        TEST(empty_chunks_go_back_but_for_one),
+        TEST(a_resize_that_cannot_give_the_old_block_back_is_undone),
+        TEST(a_resize_clears_what_is_new_and_no_more),
+        TEST(heaps_at_the_edge_of_the_first_table_are_heaps_as_any),
+        TEST(the_map_has_a_region_to_its_last_byte),
+        TEST(a_reservation_that_a_heap_has_already_is_refused),
+        TEST(a_child_finds_gates_open_and_locks_free),
+        TEST(after_a_reset_nothing_is_remembered_of_the_heaps_before),
+        TEST(a_slot_that_is_free_holds_nothing),
+        TEST(an_arena_is_clean_after_a_reset),
+        TEST(an_arena_counts_pages_once_and_goes_round),
+        TEST(segments_past_the_first_thirty_two_are_as_the_others),
+        TEST(compacting_tells_the_largest_free_block),
+    };
+    return cmocka_run_group_tests_name("holes", tests, NULL, NULL);
+}

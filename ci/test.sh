@@ -9,8 +9,9 @@ usage() {
 usage: ci/test.sh [--help] [PRESET...]
 
 Installs what is missing, then configures, builds and tests each preset (default:
-${presets_default[*]}). Without any named, a sample of mutants
-of core follows, five minutes of it. Exit status: 0 all passed, 1 something failed, 2 bad usage.
+${presets_default[*]}). Without any named, what the tests do not reach
+of core and faults is compared with core/COVERAGE.md, and a sample of mutants of core follows, five
+minutes of it. Exit status: 0 all passed, 1 something failed, 2 bad usage.
 TEXT
 }
 
@@ -152,7 +153,23 @@ sample_mutants() {
     tail -n 2 "$log"
     echo "mutants: $((SECONDS - began)) s"
 }
+
+# What of core and faults no test reaches is what core/COVERAGE.md says.
+check_cover() {
+    local log=build/cover-check.log began=$SECONDS
+    echo "== cover"
+    mkdir -p build
+    if ci/cover.sh --check >"$log" 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        sed '/^file /,/^total /d' "$log"
+    fi
+    sed -n '/^file /p; /^total /p' "$log"
+    echo "cover: $((SECONDS - began)) s"
+}
 if [ "${presets[*]}" = "${presets_default[*]}" ]; then
+    check_cover
     sample_mutants
 fi
 

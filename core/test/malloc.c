@@ -119,6 +119,65 @@ static void failed_realloc_keeps_the_block(void **state)
     free(block);
 }
 
+/* An address inside its block moves; where it cannot, it stays. */
+static void failed_realloc_keeps_an_aligned_block(void **state)
+{
+    (void)state;
+    char *block = aligned_alloc(256, 1000);
+    fill(block, 1000, 3);
+    errno = 0;
+    assert_null(resize_array(block, half_bytes, 1));
+    assert_int_equal(errno, ENOMEM);
+    expect_filled(block, 1000, 3);
+    assert_true(malloc_usable_size(block) >= 1000);
+    free(block);
+    errno = 0;
+    assert_null(aligned_alloc(16, half_bytes)); /* an alignment that every block has */
+    assert_int_equal(errno, ENOMEM);
+}
+
+/* Up to the last byte that fits, and no byte more. */
+static void resizing_an_aligned_block_copies_what_there_is(void **state)
+{
+    (void)state;
+    for (size_t before = 1; before < 200; before += 37) {
+        for (size_t after = 1; after < 200; after += 37) {
+            char *block = aligned_alloc(128, before);
+            fill(block, before, (unsigned char)before);
+            errno = 55;
+            block = realloc(block, after);
+            assert_non_null(block);
+            assert_int_equal(errno, 55);
+            assert_true(malloc_usable_size(block) >= after);
+            expect_filled(block, before < after ? before : after, (unsigned char)before);
+            free(block);
+        }
+    }
+}
+
+/* What succeeds leaves errno alone. */
+static void success_keeps_errno(void **state)
+{
+    (void)state;
+    void *place = NULL;
+    errno = 66;
+    void *block = malloc(100);
+    block = realloc(block, 3000);
+    void *other = calloc(3, 100);
+    void *third = aligned_alloc(64, 100);
+    assert_int_equal(posix_memalign(&place, 64, 100), 0);
+    assert_non_null(block);
+    assert_non_null(other);
+    assert_non_null(third);
+    assert_non_null(place);
+    assert_int_equal(errno, 66);
+    free(block);
+    free(other);
+    free(third);
+    free(place);
+    assert_int_equal(errno, 66);
+}
+
 static void calloc_gives_zeros_after_reuse(void **state)
 {
     (void)state;
@@ -269,6 +328,15 @@ static void page_calls_give_whole_pages(void **state)
     char *block = valloc(10);
     assert_int_equal((uintptr_t)block % page_bytes, 0);
     free(block);
+    block = pvalloc(0);
+    assert_int_equal((uintptr_t)block % page_bytes, 0);
+    assert_true(malloc_usable_size(block) >= page_bytes);
+    fill(block, page_bytes, 9);
+    free(block);
+    block = pvalloc(page_bytes);
+    assert_true(malloc_usable_size(block) >= page_bytes);
+    assert_true(malloc_usable_size(block) < 2 * page_bytes);
+    free(block);
     block = pvalloc(page_bytes + 1);
     assert_int_equal((uintptr_t)block % page_bytes, 0);
     fill(block, 2 * page_bytes, 5);
@@ -396,6 +464,9 @@ int main(void)
         cmocka_unit_test(shortage_sets_enomem),
         cmocka_unit_test(failed_realloc_keeps_the_block),
         cmocka_unit_test(calloc_gives_zeros_after_reuse),
+        cmocka_unit_test(failed_realloc_keeps_an_aligned_block),
+        cmocka_unit_test(resizing_an_aligned_block_copies_what_there_is),
+        cmocka_unit_test(success_keeps_errno),
         cmocka_unit_test(free_keeps_errno),
         cmocka_unit_test(realloc_keeps_contents),
         cmocka_unit_test(realloc_to_zero_frees),

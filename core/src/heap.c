@@ -254,7 +254,6 @@ enum nth_status nth_heap_create_locked(const struct nth_create *wish, HANDLE *ha
         }
     }
     if (status != NTH_OK) {
-        nth_slot_give(slot);
         return status;
     }
     NTH_ASSERT(nth_slot_take() == slot);

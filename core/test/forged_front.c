@@ -224,6 +224,33 @@ static void none_is_free(struct forge_scene *scene)
     change(scene, OWN_CHUNK, 0, 0, -(int64_t)chunk.free);
 }
 
+/* The words of a class, raw: with the sum over them as it was, and as it would be. */
+static void damage_class(struct forge_scene *scene, uint64_t *word, BOOLEAN summed)
+{
+    struct nth_heap *inside = forge_inside(scene->heap);
+    const struct nth_bucket *class = class_of(scene, OWN_CHUNK);
+    const size_t words = sizeof(*class) / sizeof(uint64_t);
+    *word ^= 1u;
+    if (summed) {
+        inside->bucket_sums[class - inside->buckets] =
+            nth_seal(&class->partial, words, nth_seal_key(inside->config.key.second, class));
+    }
+}
+
+#define CLASS_DAMAGE(member)                                                                       \
+    static void class_##member##_is_damaged(struct forge_scene *scene)                             \
+    {                                                                                              \
+        damage_class(scene, &class_of(scene, OWN_CHUNK)->member, FALSE);                           \
+    }                                                                                              \
+    static void class_##member##_is_damaged_and_summed(struct forge_scene *scene)                  \
+    {                                                                                              \
+        damage_class(scene, &class_of(scene, OWN_CHUNK)->member, TRUE);                            \
+    }
+
+CLASS_DAMAGE(partial)
+CLASS_DAMAGE(outstanding)
+CLASS_DAMAGE(chunks)
+
 #define ROW(forge, call, size, block, blamed, reason, field)                                       \
     {                                                                                              \
 #forge, forge, call, size, block, blamed, reason, field                                    \
@@ -251,6 +278,17 @@ static void a_chunk_whose_word_cannot_be_is_reported(void **state)
         CHUNK_ROW(of_the_class_below, RIG_HEAP_FREE, OWN, OWN, "chunk.info"),
         CHUNK_ROW(none_is_free, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.link"),
         CHUNK_ROW(all_are_free, RIG_HEAP_COMPACT, -1, OWN_CHUNK, "chunk.info"),
+#define CLASS_ROW(member, call)                                                                    \
+    {#member, member, call, BYTES, -1, -1, NTH_CORRUPT_HEAP_STATE, "heap.buckets"}
+        CLASS_ROW(class_partial_is_damaged, RIG_HEAP_VALIDATE),
+        CLASS_ROW(class_partial_is_damaged_and_summed, RIG_HEAP_VALIDATE),
+        CLASS_ROW(class_outstanding_is_damaged, RIG_HEAP_VALIDATE),
+        CLASS_ROW(class_outstanding_is_damaged_and_summed, RIG_HEAP_VALIDATE),
+        CLASS_ROW(class_chunks_is_damaged, RIG_HEAP_VALIDATE),
+        CLASS_ROW(class_chunks_is_damaged_and_summed, RIG_HEAP_VALIDATE),
+        CLASS_ROW(class_outstanding_is_damaged_and_summed, RIG_HEAP_ALLOC),
+        CLASS_ROW(class_partial_is_damaged, RIG_HEAP_ALLOC),
+        CLASS_ROW(class_partial_is_damaged_and_summed, RIG_HEAP_COMPACT),
     };
     forge_run(three_chunks, rows, FORGE_ROW_COUNT(rows));
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -124,6 +125,30 @@ static void a_block_that_moves_counts_for_its_new_class(void **state)
     assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
 }
 
+static void the_largest_class_ends_where_the_front_end_does(void **state)
+{
+    (void)state;
+    HANDLE heap = heap_new();
+    assert_int_equal(starts_after(heap, NTH_LFH_MAX_BYTES - NTH_HEADER_BYTES), START);
+    assert_int_equal(starts_after(heap, NTH_LFH_MAX_BYTES - NTH_HEADER_BYTES + 1u), 0);
+}
+
+/* What a heap allows counts on the way without the lock, too, where a larger block would fit. */
+static void no_slot_is_larger_than_the_heap_allows(void **state)
+{
+    (void)state;
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .MaximumAllocationSize = 1000};
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, &wanted);
+    assert_non_null(heap);
+    assert_int_equal(starts_after(heap, 1000), START);
+    for (unsigned count = 0; count < START; count++) {
+        (void)block_new(heap, 1000);
+    }
+    assert_null(HeapAlloc(heap, 0, 1001));
+    assert_null(HeapAlloc(heap, 0, 1010));
+    (void)block_new(heap, 1000);
+}
+
 /* A thousand allocations in all start a class, too, though few are outstanding. */
 static void a_class_starts_with_its_thousandth_allocation(void **state)
 {
@@ -214,6 +239,135 @@ static void empty_chunks_go_back_but_for_one(void **state)
     PVOID again = block_new(heap, FIRST_BYTES); /* the class has started for good */
     assert_true(is_front(heap, again));
     assert_int_equal(chunk_count_of(heap, again), 1);
+}
+
+static struct nth_locks counting;
+static unsigned acquired;
+
+static void acquire_counted(void *self, void *lock)
+{
+    acquired++;
+    nth_locks_os()->acquire(self, lock);
+}
+
+static uint32_t magazine_limit(HANDLE heap, PVOID slot)
+{
+    struct nth_heap *inside = forge_inside(heap);
+    uint32_t fill = 0;
+    assert_true(nth_cache_fill(nth_cache_at(inside, 0), forge_block(heap, slot).bucket,
+                               inside->config.key.first, &fill));
+    return nth_fill_limit(fill);
+}
+
+/* Once a class has slots at hand, nobody takes a lock: not after a call that closed the gate, not
+ * for a block that was freed with the lock, not for one of a next class. */
+static void slots_at_hand_need_no_lock(void **state)
+{
+    (void)state;
+    PVOID blocks[8];
+    struct nth_seam seam = rig_seam();
+    counting = *nth_locks_os();
+    counting.acquire = acquire_counted;
+    seam.locks = &counting;
+    nth_seam_set(&seam);
+    HANDLE heap = heap_new();
+    for (unsigned count = 0; count < 3u * START; count++) {
+        (void)block_new(heap, FIRST_BYTES);
+    }
+    for (unsigned round = 0; round < 5; round++) {
+        if (round == 1) {
+            assert_true(HeapValidate(heap, 0, NULL));
+        } else if (round == 2) {
+            assert_true(HeapLock(heap));
+            assert_true(HeapUnlock(heap));
+        } else if (round == 3) {
+            PVOID block = HeapAlloc(heap, HEAP_NO_SERIALIZE, FIRST_BYTES);
+            assert_true(HeapFree(heap, HEAP_NO_SERIALIZE, block));
+        }
+        blocks[0] = block_new(heap, FIRST_BYTES);
+        assert_true(HeapFree(heap, 0, blocks[0]));
+        acquired = 0;
+        for (unsigned count = 0; count < 100; count++) {
+            for (unsigned idx = 0; idx < 4; idx++) {
+                blocks[idx] = block_new(heap, FIRST_BYTES - idx);
+            }
+            for (unsigned idx = 0; idx < 4; idx++) {
+                assert_true(HeapFree(heap, 0, blocks[idx]));
+            }
+        }
+        assert_true(acquired <= 4); /* a refill, or a magazine that is too full */
+    }
+    seam.locks = NULL;
+    nth_seam_set(&seam);
+}
+
+/* It was too full and then empty: twice as many, up to the class's most. */
+static void a_magazine_grows_where_a_thread_takes_as_well_as_gives(void **state)
+{
+    (void)state;
+    enum { COUNT = 600 };
+    static PVOID blocks[COUNT];
+    HANDLE heap = heap_new();
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = block_new(heap, 400);
+    }
+    const uint32_t bucket = forge_block(heap, blocks[COUNT - 1]).bucket;
+    const uint32_t most = nth_bucket_magazine(bucket);
+    uint32_t limit = magazine_limit(heap, blocks[COUNT - 1]);
+    assert_int_equal(limit, nth_bucket_magazine_first(bucket));
+    assert_true(limit < most);
+    for (unsigned round = 0; round < 6; round++) {
+        for (unsigned idx = 30; idx < COUNT; idx++) {
+            assert_true(HeapFree(heap, 0, blocks[idx]));
+        }
+        for (unsigned idx = 30; idx < COUNT; idx++) {
+            blocks[idx] = block_new(heap, 400);
+        }
+        const uint32_t twice_limit = 2u * limit < most ? 2u * limit : most;
+        limit = magazine_limit(heap, blocks[COUNT - 1]);
+        assert_int_equal(limit, twice_limit);
+    }
+    assert_int_equal(limit, most);
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
+/* The way without the lock leaves to the other whatever is not as it should be. */
+static void damage_is_noticed_on_the_way_without_the_lock(void **state)
+{
+    (void)state;
+    static const uint8_t changes[] = {NTH_TAG_BUSY, NTH_TAG_START, 1u, 2u, 8u};
+    HANDLE heap = heap_new();
+    PVOID slot = NULL;
+    for (unsigned count = 0; count < 3u * START; count++) {
+        slot = block_new(heap, FIRST_BYTES);
+    }
+    assert_true(HeapFree(heap, 0, slot));
+    slot = block_new(heap, FIRST_BYTES); /* from the magazine */
+    const struct nth_block block = forge_block(heap, slot);
+    uint8_t *tag = nth_tag_at(block.region, block.offset);
+    for (size_t idx = 0; idx < sizeof(changes); idx++) {
+        *tag ^= changes[idx];
+        rig_report_forget();
+        assert_false(HeapFree(heap, 0, slot));
+        assert_int_equal(rig_report_count(), 1);
+        *tag ^= changes[idx];
+    }
+    assert_true(HeapFree(heap, 0, slot));
+    for (size_t idx = 0; idx < sizeof(changes); idx++) {
+        *tag ^= changes[idx];
+        rig_report_forget();
+        assert_null(HeapAlloc(heap, 0, FIRST_BYTES));
+        assert_int_equal(rig_report_count(), 1);
+        *tag ^= changes[idx];
+    }
+    rig_flip((uint8_t *)slot - 8);
+    rig_report_forget();
+    assert_null(HeapAlloc(heap, 0, FIRST_BYTES));
+    assert_int_equal(rig_report_count(), 1);
+    rig_flip((uint8_t *)slot - 8);
+    assert_ptr_equal(HeapAlloc(heap, 0, FIRST_BYTES), slot);
+    assert_true(HeapValidate(heap, 0, NULL));
+    rig_report_forget();
 }
 
 /* ---- a resize whose old block cannot go ---- */
@@ -550,7 +704,217 @@ static void an_arena_counts_pages_once_and_goes_round(void **state)
     nth_arena_destroy(arena);
 }
 
+static BOOLEAN mapped(void *place)
+{
+    unsigned char resident = 0;
+    return mincore(place, PAGE, &resident) == 0;
+}
+
+static void an_arena_that_is_destroyed_leaves_nothing_mapped(void **state)
+{
+    (void)state;
+    struct nth_arena *arena = nth_arena_create(0x400000, 0x100000);
+    uint8_t *low = (uint8_t *)(uintptr_t)nth_arena_pages(arena)->low;
+    assert_true(mapped(low));
+    nth_arena_destroy(arena);
+    assert_false(mapped(low));
+    assert_false(mapped(low + 0x400000 - PAGE));
+    assert_false(mapped(arena));
+}
+
+static BOOLEAN executable(void *place)
+{
+    char line[512];
+    BOOLEAN found = FALSE;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        char *end = NULL;
+        const unsigned long first = strtoul(line, &end, 16);
+        const unsigned long last = strtoul(end + 1, &end, 16);
+        if (first <= (uintptr_t)place && (uintptr_t)place < last) {
+            found = end[3] == 'x';
+        }
+    }
+    (void)fclose(maps);
+    return found;
+}
+
+static void no_page_of_an_arena_stays_executable(void **state)
+{
+    (void)state;
+    struct nth_arena *arena = nth_arena_create_open(0x400000, 0x100000);
+    const struct nth_pages *pages = nth_arena_pages(arena);
+    void *base = NULL;
+    assert_int_equal(pages->reserve(pages->self, NULL, GRANULE, &base), NTH_SEAM_OK);
+    assert_int_equal(pages->commit(pages->self, NULL, base, 2 * PAGE, TRUE), NTH_SEAM_OK);
+    assert_true(executable(base));
+    assert_true(executable((uint8_t *)base + PAGE));
+    nth_arena_reset(arena);
+    assert_false(executable(base));
+    assert_false(executable((uint8_t *)base + PAGE));
+    nth_arena_destroy(arena);
+}
+
+/* The system's own: one below the other, so that what was released is not handed out soon. */
+static void reservations_of_the_system_go_down(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    const struct nth_pages *pages = nth_pages_os();
+    void *places[COUNT];
+    unsigned below = 0;
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        assert_int_equal(pages->reserve(pages->self, NULL, 3 * GRANULE, &places[idx]), NTH_SEAM_OK);
+        assert_int_equal((uintptr_t)places[idx] % GRANULE, 0);
+        below += idx > 0 && (uint8_t *)places[idx] == (uint8_t *)places[idx - 1] - 3 * GRANULE;
+        if (idx % 2 == 1) {
+            assert_int_equal(pages->release(pages->self, NULL, places[idx], 3 * GRANULE),
+                             NTH_SEAM_OK);
+            assert_false(mapped(places[idx]));
+        }
+    }
+    assert_true(below > COUNT / 2);
+    for (unsigned idx = 0; idx < COUNT; idx += 2) {
+        assert_int_equal(pages->release(pages->self, NULL, places[idx], 3 * GRANULE), NTH_SEAM_OK);
+    }
+}
+
+/* ---- what a page source does not take back ---- */
+
+static struct nth_pages keeping;
+static BOOLEAN keeps;
+
+static enum nth_seam_status release_or_keep(void *self, const struct nth_site *site, void *base,
+                                            size_t bytes)
+{
+    return keeps ? NTH_SEAM_REFUSED : real->release(self, site, base, bytes);
+}
+
+/* As many as are remembered, and all are tried again at the reset. */
+static void what_is_not_taken_back_is_tried_again(void **state)
+{
+    (void)state;
+    enum { COUNT = 64 };
+    HANDLE heaps[COUNT];
+    struct nth_seam seam = rig_seam();
+    real = seam.pages;
+    keeping = *real;
+    keeping.release = release_or_keep;
+    seam.pages = &keeping;
+    keeps = FALSE;
+    nth_seam_set(&seam);
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        heaps[idx] = heap_new();
+    }
+    keeps = TRUE;
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        assert_true(HeapDestroy(heaps[idx]));
+    }
+    assert_true(nth_balance_now().reservation_count >= COUNT);
+    keeps = FALSE;
+    nth_process_reset();
+    assert_int_equal(nth_balance_now().reservation_count, 0);
+    assert_int_equal(nth_balance_now().reserved_bytes, 0);
+    assert_int_equal(nth_balance_now().committed_bytes, 0);
+    seam.pages = real;
+    nth_seam_set(&seam);
+}
+
+/* Room for three heaps. A base that was a heap's is set aside as long as there is another. */
+static void a_base_of_another_heap_is_taken_when_there_is_no_other(void **state)
+{
+    (void)state;
+    const struct nth_region *usual = nth_region_of(heap_new());
+    const size_t each = (usual->hold_bytes + GRANULE - 1) & ~(GRANULE - 1);
+    struct nth_arena *arena = nth_arena_create(3 * each + GRANULE, 0x100000); /* and the map */
+    struct nth_seam seam = rig_seam();
+    seam.pages = nth_arena_pages(arena);
+    nth_seam_set(&seam);
+    HANDLE first = heap_new();
+    HANDLE second = heap_new();
+    assert_true(HeapDestroy(first));
+    HANDLE third = heap_new();
+    assert_ptr_not_equal(third, first);
+    assert_true(HeapDestroy(third));
+    HANDLE fourth = heap_new();
+    assert_true(fourth == first || fourth == third);
+    assert_int_equal(nth_balance_now().reservation_count, 2 + nth_map.used_max);
+    HANDLE fifth = heap_new();
+    assert_true(fifth == first || fifth == third);
+    assert_null(HeapCreate(0, 0, 0));
+    assert_true(HeapDestroy(fourth));
+    assert_true(HeapDestroy(fifth));
+    assert_true(HeapDestroy(second));
+    nth_seam_set(NULL);
+    assert_int_equal(nth_balance_now().committed_bytes, 0);
+    assert_int_equal(nth_balance_now().reserved_bytes, 0);
+    nth_arena_destroy(arena);
+}
+
+/* ---- keys ---- */
+
+/* Sealed words are mixed by multiplying: an even key would lose bits. */
+static void second_keys_are_odd(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct nth_seam seam = rig_seam();
+        seam.seed = seed;
+        nth_seam_set(&seam);
+        for (unsigned count = 0; count < 10; count++) {
+            assert_true((forge_inside(heap_new())->config.key.second & 1u) != 0);
+        }
+        assert_true((nth_process.key.second & 1u) != 0);
+    }
+}
+
 /* ---- segments and the whole heap ---- */
+
+/* Lists that lead nowhere: the address map has all that is to be given back. */
+static void a_heap_with_damaged_lists_is_destroyed_whole(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        (void)rig_setup(state);
+        HANDLE heap = heap_new();
+        (void)block_new(heap, LARGE_BYTES);
+        PVOID large = block_new(heap, LARGE_BYTES);
+        (void)block_new(heap, 0x7E000);
+        (void)block_new(heap, 0x7E000);
+        struct nth_heap *inside = forge_inside(heap);
+        if (kind == 0) {
+            inside->state.large_first = 0x10000;
+            forge_seal_state(heap);
+        } else if (kind == 1) {
+            inside->state.large_count = 0;
+            forge_seal_state(heap);
+        } else if (kind == 2) {
+            nth_region_of(large)->next = 0x10000;
+            nth_region_seal(nth_region_of(large));
+        } else if (kind == 3) {
+            inside->segments[1] ^= 1u;
+        } else {
+            inside->state.large_count ^= 1u; /* not sealed */
+        }
+        assert_true(HeapDestroy(heap));
+        assert_int_equal(nth_balance_now().reservation_count, nth_map.used_max);
+    }
+    rig_report_forget();
+}
+
+/* A free block of more units than a busy one can have. */
+static void a_free_block_of_twenty_four_megabytes_is_one(void **state)
+{
+    (void)state;
+    HANDLE heap = HeapCreate(0, 0x1800000, 0);
+    assert_non_null(heap);
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_true(HeapCompact(heap, 0) > 0x17F0000);
+    PVOID block = block_new(heap, 0x40000);
+    assert_true(HeapFree(heap, 0, block));
+    assert_true(HeapValidate(heap, 0, NULL));
+}
 
 static size_t segment_total(HANDLE heap)
 {
@@ -627,10 +991,15 @@ int main(void)
         TEST(a_block_that_is_resized_within_its_class_counts_once),
         TEST(a_block_that_cannot_be_resized_counts_as_before),
         TEST(a_block_that_moves_counts_for_its_new_class),
+        TEST(the_largest_class_ends_where_the_front_end_does),
+        TEST(no_slot_is_larger_than_the_heap_allows),
         TEST(a_class_starts_with_its_thousandth_allocation),
         TEST(blocks_with_a_user_value_do_not_count),
         TEST(chunks_of_a_class_grow_up_to_a_limit),
         TEST(empty_chunks_go_back_but_for_one),
+        TEST(slots_at_hand_need_no_lock),
+        TEST(a_magazine_grows_where_a_thread_takes_as_well_as_gives),
+        TEST(damage_is_noticed_on_the_way_without_the_lock),
         TEST(a_resize_that_cannot_give_the_old_block_back_is_undone),
         TEST(a_resize_clears_what_is_new_and_no_more),
         TEST(heaps_at_the_edge_of_the_first_table_are_heaps_as_any),
@@ -641,6 +1010,14 @@ int main(void)
         TEST(a_slot_that_is_free_holds_nothing),
         TEST(an_arena_is_clean_after_a_reset),
         TEST(an_arena_counts_pages_once_and_goes_round),
+        TEST(an_arena_that_is_destroyed_leaves_nothing_mapped),
+        TEST(no_page_of_an_arena_stays_executable),
+        TEST(reservations_of_the_system_go_down),
+        TEST(what_is_not_taken_back_is_tried_again),
+        TEST(a_base_of_another_heap_is_taken_when_there_is_no_other),
+        TEST(second_keys_are_odd),
+        TEST(a_heap_with_damaged_lists_is_destroyed_whole),
+        TEST(a_free_block_of_twenty_four_megabytes_is_one),
         TEST(segments_past_the_first_thirty_two_are_as_the_others),
         TEST(compacting_tells_the_largest_free_block),
     };

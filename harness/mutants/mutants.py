@@ -11,7 +11,8 @@ parted by tabs. The mutant is the file with the bytes [start, end) replaced; the
 line, written as JSON. NAMED lists mutants that nothing can or need notice, with the reason: rows of
 name and reason. A name is what stays when other lines change: file, function, text of the line, what
 was there, what stands there now, and which of several such it is. What a macro's body says is left alone, and so are assertions: a weaker one
-passes wherever the right one does. So are constants that fill a variable for a call to overwrite.
+passes wherever the right one does. So are constants that fill a variable for a call to overwrite, and
+the comparison in `a < b ? a : b`.
 """
 import ctypes
 import hashlib
@@ -71,6 +72,7 @@ class Source:
                 self.macros.append((start, start + len(cursor.spelling.encode()),
                                     cursor.extent.end.offset, cursor.spelling))
         self.filled = set()  # initial values of variables whose address is taken
+        self.choices = set()  # where a comparison chooses the smaller or larger of what it compares
         self.found = {}  # (start, end, replacement): (kind, function, line)
 
     def is_here(self, cursor):
@@ -128,9 +130,24 @@ class Source:
         sides = list(cursor.get_children())
         pointer = cindex.TypeKind.POINTER in (sides[0].type.get_canonical().kind,
                                               sides[1].type.get_canonical().kind)
+        if at in self.choices:
+            return
         for kind, swaps in SWAPS.items():
             if token in swaps and not (pointer and kind in ("arithmetic", "bitwise") and token != "+"):
                 self.add(kind, function, at, at + len(token), swaps[token])
+
+    def choice(self, cursor):
+        """Of `a < b ? a : b`: where both are equal either will do, so <= changes nothing."""
+        sides = list(cursor.get_children())
+        if len(sides) != 3 or sides[0].kind != Kind.BINARY_OPERATOR:
+            return
+        token, at = self.token_of(sides[0])
+        compared, chosen = (sorted("".join(self.text[file_offset(node.extent.start)[2]:
+                                                     file_offset(node.extent.end)[2]].decode().split())
+                                   for node in nodes)
+                            for nodes in (sides[0].get_children(), sides[1:]))
+        if token in ("<", "<=", ">", ">=") and compared == chosen:
+            self.choices.add(at)
 
     def unary(self, cursor, function):
         extent = self.extent(cursor)
@@ -230,6 +247,8 @@ class Source:
                 self.unary(child, name)
             elif child.kind == Kind.INTEGER_LITERAL:
                 self.constant(child, name)
+            elif child.kind == Kind.CONDITIONAL_OPERATOR:
+                self.choice(child)
             if child.kind in CONDITIONS:
                 self.condition(child, name)
             if cursor.kind in BODIES and child.kind in DROPPED and self.is_statement(cursor, child):

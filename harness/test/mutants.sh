@@ -20,6 +20,7 @@ cat >"$dir/src/small.h" <<'TEXT'
 int small_twice(int value);
 int small_spent(void);
 int small_sign(int value);
+int small_least(int left, int right);
 TEXT
 cat >"$dir/src/small.c" <<'TEXT'
 #include "small.h"
@@ -64,13 +65,18 @@ int small_sign(int value)
         return -1;
     }
 }
+
+int small_least(int left, int right)
+{
+    return left < right ? left : right;
+}
 TEXT
 cat >"$dir/looks.c" <<'TEXT'
 #include "small.h"
 int main(void)
 {
     return small_twice(-5) == 0 && small_twice(3) == 8 && small_spent() == 1 && small_sign(-7) == 1 &&
-                   small_sign(-8) == -1 && small_sign(1) == 1
+                   small_sign(-8) == -1 && small_sign(1) == 1 && small_least(4, 9) == 4
                ? 0
                : 1;
 }
@@ -90,7 +96,8 @@ mutants() {
 
 # ---- The list: kind, function and line, what was there, what stands there now ----------------------
 
-# Nothing of a macro's body, nothing within an assertion; the last return of a function stays.
+# Nothing of a macro's body, nothing within an assertion; the last return of a function stays; of two
+# that are equal either is the smaller.
 mutants --list | sed -E 's/^small\.[0-9]+ +//; s/ +/ /g; s/ $//' | LC_ALL=C sort >"$dir/list"
 LC_ALL=C sort >"$dir/expected" <<'TEXT'
 negated small_twice:15 LIKELY(value < 0) -> !(LIKELY(value < 0))
@@ -129,6 +136,7 @@ dropped small_sign:40 return -1 -> (void)0
 unary small_sign:40 - ->
 constant small_sign:40 1 -> 0
 constant small_sign:40 1 -> 2
+negated small_least:46 left < right -> !(left < right)
 TEXT
 diff "$dir/expected" "$dir/list" >&2 || fail '--list is not as expected'
 count=$(wc -l <"$dir/expected")

@@ -481,6 +481,51 @@ static void heaps_at_the_edge_of_the_first_table_are_heaps_as_any(void **state)
     assert_true(RtlValidateProcessHeaps());
 }
 
+static BOOLEAN count_tables(void *context, const struct nth_field *field)
+{
+    *(unsigned *)context += strcmp(field->name, "heaps.table") == 0;
+    return TRUE;
+}
+
+/* So many that two further tables are needed: each heap is found, and each slot is another. */
+static void a_thousand_heaps_have_a_slot_each(void **state)
+{
+    (void)state;
+    enum { COUNT = 1000 };
+    static HANDLE heaps[COUNT];
+    unsigned tables = 0;
+    if (sizeof(void *) < 8) {
+        return; /* the rig's arena has no room for them */
+    }
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        heaps[idx] = HeapCreate(HEAP_NO_SERIALIZE, 0, PAGE);
+        assert_non_null(heaps[idx]);
+    }
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        const struct nth_slot *slot = nth_heap_find(heaps[idx]);
+        assert_non_null(slot);
+        assert_int_equal(slot->idx, idx);
+        assert_ptr_equal(slot, nth_slot_numbered(idx));
+        assert_ptr_equal(nth_slot_at(idx), slot);
+    }
+    (void)nth_process_fields(count_tables, &tables);
+    assert_int_equal(tables, 2);
+    assert_null(nth_slot_at(COUNT));
+    for (unsigned idx = 0; idx < COUNT; idx += 7) {
+        assert_true(HeapDestroy(heaps[idx]));
+        assert_null(nth_heap_find(heaps[idx]));
+    }
+    for (unsigned idx = 1; idx < COUNT; idx += 7) {
+        assert_non_null(HeapAlloc(heaps[idx], 0, 100));
+        assert_true(HeapValidate(heaps[idx], 0, NULL));
+    }
+    nth_process_reset();
+    assert_null(nth_slot_numbered(FIRST_TABLE));
+    const struct nth_balance balance = nth_balance_now();
+    assert_int_equal(balance.reservation_count, 0);
+    assert_int_equal(balance.committed_bytes, 0);
+}
+
 /* A region that ends where a granule ends is in the map up to its last byte, and no further. */
 static void the_map_has_a_region_to_its_last_byte(void **state)
 {
@@ -1003,6 +1048,7 @@ int main(void)
         TEST(a_resize_that_cannot_give_the_old_block_back_is_undone),
         TEST(a_resize_clears_what_is_new_and_no_more),
         TEST(heaps_at_the_edge_of_the_first_table_are_heaps_as_any),
+        TEST(a_thousand_heaps_have_a_slot_each),
         TEST(the_map_has_a_region_to_its_last_byte),
         TEST(a_reservation_that_a_heap_has_already_is_refused),
         TEST(a_child_finds_gates_open_and_locks_free),

@@ -10,6 +10,8 @@ static bool body_decode(uint64_t body, struct nth_block *block)
 {
     block->units = 0;
     block->slack = 0;
+    block->bucket = 0;
+    block->slot = 0;
     switch (block->state) {
     case NTH_BLOCK_FREE:
         block->units = body;

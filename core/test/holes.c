@@ -866,6 +866,56 @@ static void what_is_not_taken_back_is_tried_again(void **state)
     nth_seam_set(&seam);
 }
 
+static struct nth_pages dirty;
+
+static enum nth_seam_status commit_rubbish(void *self, const struct nth_site *site, void *base,
+                                           size_t bytes, BOOLEAN as_code)
+{
+    const enum nth_seam_status status = real->commit(self, site, base, bytes, as_code);
+    if (status == NTH_SEAM_OK) {
+        nth_unpoison(base, bytes);
+        memset(base, 0xA5, bytes);
+    }
+    return status;
+}
+
+/* Pages full of rubbish, of a source that says so: all kinds of blocks, and more heaps than one
+ * table has. */
+static void rubbish_in_new_pages_does_no_harm(void **state)
+{
+    (void)state;
+    enum { COUNT = FIRST_TABLE + 10 };
+    struct nth_seam seam = rig_seam();
+    real = seam.pages;
+    dirty = *real;
+    dirty.zeroed = FALSE;
+    dirty.commit = commit_rubbish;
+    seam.pages = &dirty;
+    nth_seam_set(&seam);
+    for (unsigned idx = 1; idx < COUNT; idx++) {
+        HANDLE heap = HeapCreate(HEAP_NO_SERIALIZE, 0, PAGE);
+        assert_non_null(heap);
+        assert_non_null(HeapAlloc(heap, 0, 100));
+        assert_true(HeapValidate(heap, 0, NULL));
+    }
+    HANDLE heap = heap_new();
+    for (unsigned count = 0; count < 20u * START; count++) {
+        (void)block_new(heap, FIRST_BYTES);
+    }
+    (void)block_new(heap, 0x60000);
+    (void)block_new(heap, LARGE_BYTES);
+    const uint8_t *zeroes = HeapAlloc(heap, HEAP_ZERO_MEMORY, LARGE_BYTES);
+    assert_non_null(zeroes);
+    for (size_t idx = 0; idx < LARGE_BYTES; idx += 61) {
+        assert_int_equal(zeroes[idx], 0);
+    }
+    assert_true(RtlValidateProcessHeaps());
+    nth_process_reset();
+    assert_int_equal(nth_balance_now().reservation_count, 0);
+    seam.pages = real;
+    nth_seam_set(&seam);
+}
+
 /* Room for three heaps. A base that was a heap's is set aside as long as there is another. */
 static void a_base_of_another_heap_is_taken_when_there_is_no_other(void **state)
 {
@@ -1060,6 +1110,7 @@ int main(void)
         TEST(no_page_of_an_arena_stays_executable),
         TEST(reservations_of_the_system_go_down),
         TEST(what_is_not_taken_back_is_tried_again),
+        TEST(rubbish_in_new_pages_does_no_harm),
         TEST(a_base_of_another_heap_is_taken_when_there_is_no_other),
         TEST(second_keys_are_odd),
         TEST(a_heap_with_damaged_lists_is_destroyed_whole),

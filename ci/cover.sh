@@ -2,7 +2,7 @@
 # Line, branch and MC/DC coverage of core and of faults, by tests and corpus or by the corpus alone.
 set -euo pipefail
 
-# Tests that take long and reach nothing of core and faults that others do not.
+# Tests that take long and reach next to nothing of core and faults that others do not.
 slow='^(core/(flips|overwrite)|faults/misuse|harness/(census|census_sh|distribution|mingw|rules|transcript))$'
 
 usage() {
@@ -13,7 +13,7 @@ Builds preset cover, runs the tests of core, faults and harness and replays the 
 and branch coverage of each file of core and faults, with a total. Pages are left in build/cover/html,
 numbers in build/cover/cover.json.
 
-  --all      the slow tests as well, which reach nothing more
+  --all      the slow tests as well, which reach next to nothing more
   --corpus   of the corpus alone: each target over its own folder
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
              killed or aborts leaves nothing then, so that lines are a little fewer)

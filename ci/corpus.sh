@@ -13,7 +13,8 @@ usage: ci/corpus.sh [--help] COMMAND [--seconds N] [--inputs DIR]... [--build DI
             small as it goes, as text, each with its line in MANIFEST.tsv; then sweep it
             (--seconds bounds the time that making smaller takes, for each target)
   vary      take in, as origin sweep, those variants of seeds (front end on, a large block there, memory
-            refused before each call: harness/program/vary.h) that reach what no seed does
+            refused before each call: harness/program/vary.h) that reach what no seed does; seeds of legal
+            use, ops_fuzzer's, are looked at for all targets
   prune     drop found inputs whose edges and clause states others have
   minimise  prune, and make those that are left smaller for as long as they keep what is theirs alone
   check     manifest, size, kinds and names of files, duplicates, then a replay of every target;
@@ -566,8 +567,9 @@ vary)
     origin=sweep
     for target in "${targets[@]}"; do
         is_text "$target" && continue
-        files_of "$target" hand | assemble "$work/$target.varied" --vary
-        merge "$target" seeds "$work/$target.varied"
+        { files_of "$target" hand && files_of ops_fuzzer hand; } | sort -u | assemble "$work/$target.varied" --vary
+        files_of ops_fuzzer seeds | assemble "$work/$target.legal"
+        merge "$target" seeds "$work/$target.varied" "$work/$target.legal"
     done
     sweep_new
     ;;

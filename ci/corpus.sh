@@ -415,6 +415,26 @@ canonical() {
     [ "$left" -eq 0 ] || echo "$left files that are no programs were left out" >&2
 }
 
+# vary_text TARGET: its seeds cut off, and with another byte, at 24 places each; and programs as text.
+vary_text() {
+    local target=$1 out=$work/$1.varied name place size number=0
+    mkdir "$out" || full
+    while read -r name; do
+        size=$(stat -c %s "$corpus/$name")
+        for place in {0..23}; do
+            number=$((number + 1))
+            place=$((size * place / 24))
+            head -c "$place" "$corpus/$name" >"$out/cut-$number"
+            { head -c "$place" "$corpus/$name" && printf '9' && tail -c "+$((place + 2))" "$corpus/$name"; } \
+                >"$out/other-$number"
+        done
+    done < <(files_of "$target" hand)
+    while read -r name; do
+        cp "$corpus/$name" "$out/$(basename "$name")"
+    done < <(files_of ops_fuzzer hand && files_of misuse_fuzzer hand && files_of corrupt_fuzzer hand &&
+        files_of oom_fuzzer hand)
+}
+
 # merge TARGET WHICH FOLDER...: what of the folders reaches what those files of the corpus do not.
 merge() {
     local target=$1 which=$2 base=$work/$1.base folder folders=() options status=0
@@ -566,7 +586,11 @@ merge)
 vary)
     origin=sweep
     for target in "${targets[@]}"; do
-        is_text "$target" && continue
+        if is_text "$target"; then
+            vary_text "$target"
+            merge "$target" seeds "$work/$target.varied"
+            continue
+        fi
         { files_of "$target" hand && files_of ops_fuzzer hand; } | sort -u | assemble "$work/$target.varied" --vary
         files_of ops_fuzzer seeds | assemble "$work/$target.legal"
         merge "$target" seeds "$work/$target.varied" "$work/$target.legal"

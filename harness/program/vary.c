@@ -68,7 +68,9 @@ bool rig_program_vary(const struct rig_program *program, unsigned wanted, struct
             put_allocate(out, heap, SLOT_REFUSED);
             put_budget(out, BUDGET_NONE);
         }
-        put(out, record);
+        struct rig_record same = *record;
+        same.win32 ^= (wanted & RIG_VARY_SPELLING) != 0 ? 1u : 0u;
+        put(out, &same);
         if (makes) {
             put_new_heap(out, heap, wanted);
         }

@@ -10,12 +10,14 @@
 #define RIG_VARY_FRONT 1u   /* every heap gets its front end, where it may have one */
 #define RIG_VARY_LARGE 2u   /* every heap gets a large block, where it may have one */
 #define RIG_VARY_REFUSED 4u /* before every operation on a heap memory is refused to that heap */
-#define RIG_VARY_COUNT 8u   /* sets of these; 0 is the program itself */
+#define RIG_VARY_SPELLING                                                                          \
+    8u /* what was called by its Rtl name is by its Win32 name, and the other way */
+#define RIG_VARY_COUNT 16u /* sets of these; 0 is the program itself */
 
 /* Write to `out` what `program` becomes with the set `wanted`, below RIG_VARY_COUNT. The records of
- * `program` keep their order and their fields; others come before them, with block names from 224
- * on. False, and `out` is not whole, where it would have more than RIG_RECORD_COUNT_MAX records.
- * Units: none. Errors: none; another set is asserted. */
+ * `program` keep their order and their fields, but for the spelling; others come before them, with
+ * block names from 224 on. False, and `out` is not whole, where it would have more than
+ * RIG_RECORD_COUNT_MAX records. Units: none. Errors: none; another set is asserted. */
 bool rig_program_vary(const struct rig_program *program, unsigned wanted, struct rig_program *out);
 
 #endif

@@ -11,6 +11,7 @@
 #include "probe.h"
 #include "report.h"
 #include "seh.h"
+#include "verifier.h"
 
 /* Bits that a front-end call without the lock cannot serve. */
 #define SLOW_FLAGS ((HEAP_NO_SERIALIZE | HEAP_SETTABLE_USER_VALUE) & (ULONG)NTH_ALLOCATE_FLAGS)
@@ -111,11 +112,20 @@ static inline PVOID allocate(const char *name, HANDLE handle, ULONG flags, SIZE_
 
 PVOID RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
 {
+    enum nth_status status;
+    if (nth_verifying()) {
+        return nth_verified_allocate(NTH_CALLER("RtlAllocateHeap"), HeapHandle, Flags, Size,
+                                     &status);
+    }
     return allocate("RtlAllocateHeap", HeapHandle, Flags, Size);
 }
 
 LPVOID HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBytes)
 {
+    enum nth_status status;
+    if (nth_verifying()) {
+        return nth_verified_allocate(NTH_CALLER("HeapAlloc"), hHeap, dwFlags, dwBytes, &status);
+    }
     return allocate("HeapAlloc", hHeap, dwFlags, dwBytes);
 }
 
@@ -138,11 +148,18 @@ static PVOID reallocate(const char *name, HANDLE handle, ULONG flags, PVOID bloc
 
 PVOID RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, SIZE_T Size)
 {
+    if (nth_verifying()) {
+        return nth_verified_reallocate(NTH_CALLER("RtlReAllocateHeap"), HeapHandle, Flags,
+                                       BaseAddress, Size);
+    }
     return reallocate("RtlReAllocateHeap", HeapHandle, Flags, BaseAddress, Size);
 }
 
 LPVOID HeapReAlloc(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem, SIZE_T dwBytes)
 {
+    if (nth_verifying()) {
+        return nth_verified_reallocate(NTH_CALLER("HeapReAlloc"), hHeap, dwFlags, lpMem, dwBytes);
+    }
     return reallocate("HeapReAlloc", hHeap, dwFlags, lpMem, dwBytes);
 }
 
@@ -170,12 +187,18 @@ static inline NTSTATUS free_block(const char *name, HANDLE handle, ULONG flags, 
 
 LOGICAL RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 {
+    if (nth_verifying()) {
+        return NT_SUCCESS(
+            nth_verified_free(NTH_CALLER("RtlFreeHeap"), HeapHandle, Flags, BaseAddress));
+    }
     return NT_SUCCESS(free_block("RtlFreeHeap", HeapHandle, Flags, BaseAddress));
 }
 
 BOOL HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
 {
-    const NTSTATUS status = free_block("HeapFree", hHeap, dwFlags, lpMem);
+    const NTSTATUS status =
+        nth_verifying() ? nth_verified_free(NTH_CALLER("HeapFree"), hHeap, dwFlags, lpMem)
+                        : free_block("HeapFree", hHeap, dwFlags, lpMem);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
     }
@@ -196,18 +219,39 @@ static SIZE_T size_of(const char *name, HANDLE handle, ULONG flags, LPCVOID bloc
 
 SIZE_T RtlSizeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 {
+    if (nth_verifying()) {
+        return nth_verified_size(NTH_CALLER("RtlSizeHeap"), HeapHandle, Flags, BaseAddress);
+    }
     return size_of("RtlSizeHeap", HeapHandle, Flags, BaseAddress);
 }
 
 SIZE_T HeapSize(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
 {
+    if (nth_verifying()) {
+        return nth_verified_size(NTH_CALLER("HeapSize"), hHeap, dwFlags, lpMem);
+    }
     return size_of("HeapSize", hHeap, dwFlags, lpMem);
+}
+
+/* One of several. */
+static PVOID allocate_one(const struct nth_caller *caller, HANDLE handle, ULONG flags, SIZE_T bytes,
+                          enum nth_status *status)
+{
+    return nth_verifying() ? nth_verified_allocate(caller, handle, flags, bytes, status)
+                           : allocate_locked(caller->name, handle, flags, bytes, status);
+}
+
+static NTSTATUS free_one(const struct nth_caller *caller, HANDLE handle, ULONG flags, PVOID block)
+{
+    return nth_verifying() ? nth_verified_free(caller, handle, flags, block)
+                           : free_locked(caller->name, handle, flags, block);
 }
 
 ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG Count, PVOID *Array)
 {
     const struct nth_slot *slot = nth_heap_find(HeapHandle);
     const uint64_t own = slot != NULL ? slot->flags : 0;
+    const struct nth_caller *caller = NTH_CALLER("RtlMultipleAllocateHeap");
     ULONG made = 0;
     if (Count == 0) {
         return 0;
@@ -224,7 +268,7 @@ ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG 
     }
     while (made < Count) {
         enum nth_status status;
-        PVOID block = allocate_locked("RtlMultipleAllocateHeap", HeapHandle, Flags, Size, &status);
+        PVOID block = allocate_one(caller, HeapHandle, Flags, Size, &status);
         if (block == NULL) {
             nth_api_error(status == NTH_TOO_LARGE ? STATUS_NO_MEMORY : nth_api_status(status));
             break;
@@ -236,6 +280,7 @@ ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG 
 
 ULONG RtlMultipleFreeHeap(PVOID HeapHandle, ULONG Flags, ULONG Count, PVOID *Array)
 {
+    const struct nth_caller *caller = NTH_CALLER("RtlMultipleFreeHeap");
     if (Count == 0) {
         return 0;
     }
@@ -248,7 +293,7 @@ ULONG RtlMultipleFreeHeap(PVOID HeapHandle, ULONG Flags, ULONG Count, PVOID *Arr
         if (Array[idx] == NULL) {
             continue;
         }
-        const NTSTATUS status = free_locked("RtlMultipleFreeHeap", HeapHandle, Flags, Array[idx]);
+        const NTSTATUS status = free_one(caller, HeapHandle, Flags, Array[idx]);
         if (!NT_SUCCESS(status)) {
             nth_api_error(status);
             return idx;
@@ -257,10 +302,52 @@ ULONG RtlMultipleFreeHeap(PVOID HeapHandle, ULONG Flags, ULONG Count, PVOID *Arr
     return Count;
 }
 
+/* The same, for the verifier: it raises on its own. */
+
+PVOID nth_plain_allocate(const char *name, HANDLE handle, ULONG flags, SIZE_T bytes,
+                         enum nth_status *status)
+{
+    struct nth_call call;
+    void *user = NULL;
+    struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
+    *status = heap == NULL ? nth_api_refusal(&call) : nth_op_allocate(heap, flags, bytes, &user);
+    nth_call_end(&call);
+    return *status == NTH_OK ? user : NULL;
+}
+
+PVOID nth_plain_reallocate(const char *name, HANDLE handle, ULONG flags, PVOID block, SIZE_T bytes,
+                           enum nth_status *status)
+{
+    struct nth_call call;
+    void *user = NULL;
+    struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
+    *status = heap == NULL    ? nth_api_refusal(&call)
+              : block == NULL ? NTH_BAD_ARGUMENT
+                              : nth_op_resize(heap, flags, block, bytes, &user);
+    nth_call_end(&call);
+    return *status == NTH_OK ? user : NULL;
+}
+
+NTSTATUS nth_plain_free(const char *name, HANDLE handle, ULONG flags, PVOID block)
+{
+    return free_block(name, handle, flags, block);
+}
+
+SIZE_T nth_plain_size(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
+{
+    return size_of(name, handle, flags, block);
+}
+
+PVOID nth_plain_fail(bool raise, enum nth_status status, SIZE_T bytes, const void *concerned)
+{
+    return fail(raise, status, bytes, concerned);
+}
+
 NTSTATUS RtlDisownModuleHeapAllocation(HANDLE HeapHandle, PVOID Allocation)
 {
-    (void)HeapHandle;
-    (void)Allocation;
+    if (nth_verifying()) {
+        return nth_verified_disown(HeapHandle, Allocation);
+    }
     return STATUS_SUCCESS;
 }
 
@@ -278,6 +365,9 @@ static BOOLEAN user_info_call(const char *name, HANDLE handle, ULONG flags, PVOI
 {
     struct nth_call call;
     struct nth_target target;
+    if (nth_verifying()) {
+        block = nth_verified_real(block);
+    }
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
     enum nth_status status =
         heap == NULL || block == NULL ? NTH_BAD_ARGUMENT : nth_target_find(heap, block, &target);

@@ -12,6 +12,7 @@
 #include "probe.h"
 #include "report.h"
 #include "seh.h"
+#include "verifier.h"
 
 #define DEFAULT_RESERVE_PAGES 64u
 #define RESERVE_STEP_PAGES 16u
@@ -89,15 +90,27 @@ static bool base_allowed(const struct nth_create *wish)
 }
 
 /* In a call of its own, so that a CommitRoutine's exception has somewhere to go. */
-static HANDLE create(const char *name, struct nth_create *wish, enum nth_status *status)
+static HANDLE create(const struct nth_caller *caller, struct nth_create *wish,
+                     enum nth_status *status)
 {
+    const char *name = caller->name;
     struct nth_call call = {.outer = nth_self.call, .name = name};
     HANDLE heap = NULL;
+    if (nth_verifying()) {
+        wish->flags |= nth_verified_create_flags();
+        *status = NTH_NO_MEMORY;
+        if (nth_verified_create_refused(caller)) {
+            return NULL;
+        }
+    }
     nth_self.call = &call;
     *status = nth_heap_create(wish, &heap);
     nth_self.call = call.outer;
     if (call.thrown) {
         nth_raise(&call.record);
+    }
+    if (*status == NTH_OK && nth_verifying()) {
+        nth_verified_created(caller, heap, (ULONG)wish->flags);
     }
     return *status == NTH_OK ? heap : NULL;
 }
@@ -146,7 +159,7 @@ PVOID RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T Comm
          wish.lock->LockSemaphore == NULL)) {
         return NULL;
     }
-    return create("RtlCreateHeap", &wish, &status);
+    return create(NTH_CALLER("RtlCreateHeap"), &wish, &status);
 }
 
 HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
@@ -161,7 +174,7 @@ HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
     if (dwInitialSize <= SIZE_LIMIT && dwMaximumSize <= SIZE_LIMIT &&
         (dwMaximumSize == 0 || dwInitialSize < dwMaximumSize)) {
         settle_sizes(&wish);
-        heap = create("HeapCreate", &wish, &status);
+        heap = create(NTH_CALLER("HeapCreate"), &wish, &status);
     }
     if (heap == NULL) {
         nth_api_error(nth_api_status(status));
@@ -169,9 +182,13 @@ HANDLE HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximumSize)
     return heap;
 }
 
-static NTSTATUS destroy(const char *name, HANDLE handle)
+static NTSTATUS destroy(const struct nth_caller *caller, HANDLE handle)
 {
+    const char *name = caller->name;
     struct nth_call call;
+    if (nth_verifying() && !nth_verified_destroying(caller, handle)) {
+        return nth_heap_find(handle) != NULL ? STATUS_INVALID_PARAMETER : STATUS_INVALID_HANDLE;
+    }
     if (handle != NULL && handle == nth_load_acquire(&nth_process.process_heap)) {
         return STATUS_INVALID_PARAMETER;
     }
@@ -191,6 +208,9 @@ static NTSTATUS destroy(const char *name, HANDLE handle)
     nth_process_unlock();
     nth_call_unlock_all(&call);
     nth_visitors_wait(slot);
+    if (nth_verifying()) {
+        nth_verified_destroyed(handle);
+    }
     const unsigned noted = call.noted;
     call.heap = NULL; /* nothing that a fault could damage */
     nth_heap_discard(slot);
@@ -205,12 +225,12 @@ static NTSTATUS destroy(const char *name, HANDLE handle)
 
 PVOID RtlDestroyHeap(PVOID HeapHandle)
 {
-    return NT_SUCCESS(destroy("RtlDestroyHeap", HeapHandle)) ? NULL : HeapHandle;
+    return NT_SUCCESS(destroy(NTH_CALLER("RtlDestroyHeap"), HeapHandle)) ? NULL : HeapHandle;
 }
 
 BOOL HeapDestroy(HANDLE hHeap)
 {
-    const NTSTATUS status = destroy("HeapDestroy", hHeap);
+    const NTSTATUS status = destroy(NTH_CALLER("HeapDestroy"), hHeap);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
     }
@@ -228,6 +248,7 @@ NTH_NOINLINE static HANDLE process_heap_make(void)
     }
     settle_parameters(&wish, NULL);
     settle_sizes(&wish);
+    wish.flags |= nth_verifying() ? nth_verified_create_flags() : 0u;
     nth_self.call = &call;
     nth_process_lock();
     heap = nth_load_relaxed(&nth_process.process_heap);
@@ -293,7 +314,9 @@ static NTSTATUS list_heaps(ULONG count, PVOID *heaps, ULONG *total)
 ULONG RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
 {
     ULONG total = 0;
-    (void)list_heaps(NumberOfHeaps, ProcessHeaps, &total);
+    if (NT_SUCCESS(list_heaps(NumberOfHeaps, ProcessHeaps, &total)) && nth_verifying()) {
+        nth_verified_listing(NTH_CALLER("RtlGetProcessHeaps"), total);
+    }
     return total;
 }
 
@@ -303,6 +326,8 @@ DWORD GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps)
     const NTSTATUS status = list_heaps(NumberOfHeaps, ProcessHeaps, &total);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
+    } else if (nth_verifying()) {
+        nth_verified_listing(NTH_CALLER("GetProcessHeaps"), total);
     }
     return total;
 }

@@ -12,6 +12,7 @@
 #include "probe.h"
 #include "report.h"
 #include "validate.h"
+#include "verifier.h"
 #include "walk.h"
 
 #define OVERHEAD_MAX 255u
@@ -123,13 +124,25 @@ static BOOLEAN validate(const char *name, HANDLE handle, ULONG flags, LPCVOID bl
     return status == NTH_OK;
 }
 
+BOOLEAN nth_plain_validate(const char *name, HANDLE handle, ULONG flags, LPCVOID block)
+{
+    return validate(name, handle, flags, block);
+}
+
 BOOLEAN RtlValidateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 {
+    if (nth_verifying()) {
+        return nth_verified_validate(NTH_CALLER("RtlValidateHeap"), HeapHandle, Flags,
+                                     BaseAddress);
+    }
     return validate("RtlValidateHeap", HeapHandle, Flags, BaseAddress);
 }
 
 BOOL HeapValidate(HANDLE hHeap, DWORD dwFlags, LPCVOID lpMem)
 {
+    if (nth_verifying()) {
+        return nth_verified_validate(NTH_CALLER("HeapValidate"), hHeap, dwFlags, lpMem);
+    }
     return validate("HeapValidate", hHeap, dwFlags, lpMem);
 }
 
@@ -161,7 +174,17 @@ static enum nth_status walk(struct nth_call *call, struct nth_heap *heap,
                             struct nth_element *element)
 {
     nth_call_gate(call);
-    return nth_walk_next(heap, element);
+    if (!nth_verifying()) {
+        return nth_walk_next(heap, element);
+    }
+    if (element->kind == NTH_ELEMENT_BUSY) {
+        element->data = nth_verified_hidden(element->data);
+    }
+    const enum nth_status status = nth_walk_next(heap, element);
+    if (status == NTH_OK && element->kind == NTH_ELEMENT_BUSY) {
+        (void)nth_verified_shown(&element->data, &element->data_bytes, &element->overhead_bytes);
+    }
+    return status;
 }
 
 static NTSTATUS walk_status(enum nth_status status)

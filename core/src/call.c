@@ -11,6 +11,7 @@
 #include "page.h"
 #include "report.h"
 #include "seh.h"
+#include "verifier.h"
 
 void nth_note_handle(HANDLE handle)
 {
@@ -161,6 +162,9 @@ void nth_call_unwind(struct nth_call *outer)
 {
     if (nth_self.call != outer && nth_self.holds_process) {
         nth_process_unlock();
+    }
+    if (nth_self.holds_verifier) {
+        nth_verifier_abandon();
     }
     if (nth_self.call != outer) {
         nth_loose_abandon();

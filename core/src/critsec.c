@@ -8,8 +8,15 @@
 
 #include "lock.h"
 #include "probe.h"
+#include "verifier.h"
 
 #define FREE_COUNT (-1) /* LockCount of a section nobody owns */
+
+/* The locks layer looks at what is done with sections. */
+static bool watched(void)
+{
+    return nth_verifying() && nth_verifier_has(NTH_VERIFY_LOCKS);
+}
 
 static void bad_section(const void *section)
 {
@@ -33,11 +40,26 @@ static bool usable(RTL_CRITICAL_SECTION *section)
     return true;
 }
 
+/* What the verifier finds wrong is told, and put right where it can be. */
+static void look(RTL_CRITICAL_SECTION *section, const struct nth_caller *caller)
+{
+    if (watched() && nth_probe_write(section, sizeof(*section))) {
+        (void)nth_section_usable(section, caller->address);
+    }
+}
+
 static void take(RTL_CRITICAL_SECTION *section)
 {
     section->RecursionCount = 1;
     __atomic_store_n(&section->LockCount, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&section->OwningThread, (HANDLE)&nth_self, __ATOMIC_RELEASE);
+}
+
+static void entered(RTL_CRITICAL_SECTION *section)
+{
+    if (watched()) {
+        nth_section_entered(section);
+    }
 }
 
 void InitializeCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
@@ -60,28 +82,36 @@ void InitializeCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
         return;
     }
     lpCriticalSection->LockSemaphore = lock;
+    if (watched()) {
+        nth_section_made(lpCriticalSection, NTH_CALLER("a critical section")->address);
+    }
 }
 
 void EnterCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
 {
+    look(lpCriticalSection, NTH_CALLER("a critical section"));
     if (!usable(lpCriticalSection)) {
         return;
     }
     if (owned(lpCriticalSection)) {
         lpCriticalSection->RecursionCount++;
+        entered(lpCriticalSection);
         return;
     }
     nth_process.locks->acquire(nth_process.locks->self, lpCriticalSection->LockSemaphore);
     take(lpCriticalSection);
+    entered(lpCriticalSection);
 }
 
 BOOL TryEnterCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
 {
+    look(lpCriticalSection, NTH_CALLER("a critical section"));
     if (!usable(lpCriticalSection)) {
         return FALSE;
     }
     if (owned(lpCriticalSection)) {
         lpCriticalSection->RecursionCount++;
+        entered(lpCriticalSection);
         return TRUE;
     }
     if (!nth_process.locks->try_acquire(nth_process.locks->self,
@@ -89,12 +119,21 @@ BOOL TryEnterCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
         return FALSE;
     }
     take(lpCriticalSection);
+    entered(lpCriticalSection);
     return TRUE;
 }
 
 void LeaveCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
 {
-    if (!usable(lpCriticalSection) || !owned(lpCriticalSection)) {
+    look(lpCriticalSection, NTH_CALLER("a critical section"));
+    if (!usable(lpCriticalSection)) {
+        return;
+    }
+    const bool ours = owned(lpCriticalSection);
+    if (watched()) {
+        nth_section_left(lpCriticalSection, ours, NTH_CALLER("a critical section")->address);
+    }
+    if (!ours) {
         return;
     }
     if (--lpCriticalSection->RecursionCount > 0) {
@@ -110,6 +149,9 @@ void DeleteCriticalSection(LPCRITICAL_SECTION lpCriticalSection)
     if (!nth_probe_write(lpCriticalSection, sizeof(*lpCriticalSection))) {
         bad_section(lpCriticalSection);
         return;
+    }
+    if (watched()) {
+        nth_section_deleted(lpCriticalSection, NTH_CALLER("a critical section")->address);
     }
     if (lpCriticalSection->LockSemaphore != NULL) {
         void *outer = nth_gate_enter(&nth_process);

@@ -9,6 +9,7 @@
 #include "seh.h"
 
 #include "probe.h"
+#include "verifier.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -211,14 +212,18 @@ static BOOLEAN fault_dispatch(const siginfo_t *info, ucontext_t *context)
     if (probing) {
         nth_unwind(frame);
     }
-    if (frame == NULL && !nth_vectored_any()) {
+    const BOOLEAN asked = frame != NULL || nth_vectored_any();
+    if (!asked && !nth_verifying()) {
         return FALSE;
     }
     EXCEPTION_RECORD record = {.ExceptionCode = STATUS_ACCESS_VIOLATION,
                                .ExceptionAddress = (PVOID)state.instruction, /* NOLINT */
                                .NumberParameters = 2,
                                .ExceptionInformation = {state.kind, fault_address(info)}};
-    return nth_dispatch(&record, context);
+    if (nth_verifying()) {
+        nth_verified_fault(&record, context, asked);
+    }
+    return asked && nth_dispatch(&record, context);
 }
 
 static void fault_handler(int number, siginfo_t *info, void *context)

@@ -12,6 +12,7 @@
 
 #include "cache.h"
 #include "sanitize.h"
+#include "verifier.h"
 
 #define MEMBARRIER_EXPEDITED 8           /* MEMBARRIER_CMD_PRIVATE_EXPEDITED */
 #define MEMBARRIER_REGISTER_EXPEDITED 16 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */
@@ -28,6 +29,9 @@ static bool threads_key_made;
 static void thread_leave(void *self)
 {
     struct nth_thread *thread = self;
+    if (nth_verifying() && nth_verifier_has(NTH_VERIFY_LOCKS)) {
+        nth_sections_exit();
+    }
     nth_cache_orphan(thread);
     (void)pthread_mutex_lock(&threads_mutex);
     if (thread->prev != NULL) {

@@ -17,6 +17,7 @@
 #include "map.h"
 #include "page.h"
 #include "seh.h"
+#include "verifier.h"
 
 #define SLOTS_FIRST_COUNT 256u
 #define SLOTS_CHUNK_BYTES NTH_GRANULE_BYTES
@@ -301,6 +302,7 @@ static void reset_to(const struct nth_seam *seam, bool last)
              slot = nth_slot_unfinished()) {
             nth_heap_discard(slot);
         }
+        nth_verifier_reset();
         slots_reset();
         nth_map_reset();
         nth_process.locks->destroy(nth_process.locks->self, nth_process.lock);

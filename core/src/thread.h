@@ -75,6 +75,7 @@ struct nth_thread {
     struct nth_thread *prev;
     struct nth_hot hot[NTH_HOT_COUNT];
     bool holds_process;   /* the process lock */
+    bool holds_verifier;  /* the verifier's lock */
     unsigned loose_count; /* reservations of this thread that nothing refers to yet (page.h) */
     void *unwind;         /* state of an unwinding in progress, owned by seh.c */
 };

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The verifier's state: switching on and off, its memory, its lock, its clock and its random
+ * numbers. Calls the page source, the lock table and the system. */
+#define _GNU_SOURCE
+#include "verifier.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lock.h"
+#include "page.h"
+#include "seh.h"
+
+#define CHUNK_FIRST_BYTES ((size_t)NTH_GRANULE_BYTES)
+#define CHUNK_LARGEST_BYTES ((size_t)0x400000)
+#define COMMIT_STEP_BYTES ((size_t)0x10000)
+
+struct nth_verifier_chunk {
+    struct nth_verifier_chunk *next;
+    size_t bytes;
+    size_t committed_bytes;
+    size_t used_bytes;
+};
+
+struct nth_verifier nth_verifier;
+
+static const struct nth_verifier_settings defaults = {
+    .full_size_max = SIZE_MAX,
+    .full_percent = 100,
+    .delayed_count_max = NTH_DELAYED_COUNT_DEFAULT,
+    .delayed_bytes_max = NTH_DELAYED_BYTES_DEFAULT,
+    .mapping_budget = NTH_MAPPING_BUDGET_DEFAULT,
+    .trace_depth = NTH_TRACE_DEPTH_DEFAULT,
+    .lowres_ppm = NTH_LOWRES_PPM_DEFAULT,
+    .lowres_quiet_ms = NTH_LOWRES_QUIET_MS_DEFAULT,
+    .lowres_kinds = NTH_LOWRES_HEAP_ALLOC,
+    .seed = 1,
+    .lowres_include = "*",
+    .stop_report = NTH_STOP_DEFAULT,
+};
+
+void nth_verifier_defaults(struct nth_verifier_settings *settings)
+{
+    *settings = defaults;
+}
+
+ULONG nth_verifier_layers(void)
+{
+    return nth_verifying() ? nth_verifier.layers : 0;
+}
+
+ULONG RtlGetNtGlobalFlags(void)
+{
+    return nth_verifying() ? nth_verifier.global_flags : 0;
+}
+
+ULONG nth_thread_number(void)
+{
+    return (ULONG)syscall(SYS_gettid);
+}
+
+uint64_t nth_verifier_now_ms(void)
+{
+    struct timespec now = {0, 0};
+    if (nth_verifier.set.now_ms != NULL) {
+        return nth_verifier.set.now_ms(nth_verifier.set.now_context);
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/* The lock is held. */
+uint64_t nth_verifier_random(void)
+{
+    nth_verifier.random += 0x9E3779B97F4A7C15ull;
+    return nth_mix(nth_verifier.random);
+}
+
+bool nth_names_have(const char *list, const char *name)
+{
+    const size_t len = strlen(name);
+    for (const char *at = list; *at != '\0';) {
+        const size_t part = strcspn(at, "+");
+        if ((part == 1 && *at == '*') || (part == len && memcmp(at, name, len) == 0)) {
+            return true;
+        }
+        at += part;
+        at += *at == '+';
+    }
+    return false;
+}
+
+/* ---- The lock ---- */
+
+void *nth_verifier_enter(void)
+{
+    void *outer = nth_gate_enter(&nth_verifier);
+    nth_process.locks->acquire(nth_process.locks->self, nth_verifier.lock);
+    nth_self.holds_verifier = true;
+    return outer;
+}
+
+void nth_verifier_leave(void *outer)
+{
+    nth_self.holds_verifier = false;
+    nth_process.locks->release(nth_process.locks->self, nth_verifier.lock);
+    nth_gate_leave(outer);
+}
+
+void nth_verifier_abandon(void)
+{
+    nth_self.holds_verifier = false;
+    nth_process.locks->release(nth_process.locks->self, nth_verifier.lock);
+    if (nth_load_relaxed(&nth_self.inside) == &nth_verifier) {
+        nth_store_release(&nth_self.inside, NULL);
+    }
+}
+
+/* ---- Memory ---- */
+
+static struct nth_verifier_chunk *chunk_make(size_t wanted)
+{
+    size_t bytes = nth_verifier.chunks != NULL ? nth_verifier.chunks->bytes * 2u : CHUNK_FIRST_BYTES;
+    void *place = NULL;
+    bytes = bytes > CHUNK_LARGEST_BYTES ? CHUNK_LARGEST_BYTES : bytes;
+    if (wanted > SIZE_MAX / 2) {
+        return NULL;
+    }
+    wanted = nth_round_up(wanted + sizeof(struct nth_verifier_chunk), NTH_GRANULE_BYTES);
+    bytes = bytes < wanted ? wanted : bytes;
+    if (nth_reserve(NTH_SITE(RESERVE, "verifier.memory"), bytes, &place) != NTH_OK) {
+        return NULL;
+    }
+    if (nth_commit(NTH_SITE(COMMIT, "verifier.memory.first"), place, NTH_PAGE_BYTES, false) !=
+        NTH_OK) {
+        nth_release(NTH_SITE(RELEASE, "verifier.memory.undo"), place, bytes, 0);
+        return NULL;
+    }
+    struct nth_verifier_chunk *chunk = place;
+    *chunk = (struct nth_verifier_chunk){
+        .next = nth_verifier.chunks,
+        .bytes = bytes,
+        .committed_bytes = NTH_PAGE_BYTES,
+        .used_bytes = nth_round_up(sizeof(*chunk), 16u),
+    };
+    nth_verifier.chunks = chunk;
+    nth_verifier.sums.own_bytes += NTH_PAGE_BYTES;
+    nth_settle(place);
+    return chunk;
+}
+
+static bool chunk_commit(struct nth_verifier_chunk *chunk, size_t until)
+{
+    size_t wanted = nth_round_up(until, COMMIT_STEP_BYTES);
+    wanted = wanted > chunk->bytes ? chunk->bytes : wanted;
+    if (until <= chunk->committed_bytes) {
+        return true;
+    }
+    if (nth_commit(NTH_SITE(COMMIT, "verifier.memory"), (char *)chunk + chunk->committed_bytes,
+                   wanted - chunk->committed_bytes, false) != NTH_OK) {
+        return false;
+    }
+    nth_verifier.sums.own_bytes += wanted - chunk->committed_bytes;
+    chunk->committed_bytes = wanted;
+    return true;
+}
+
+void *nth_verifier_take(size_t bytes)
+{
+    struct nth_verifier_chunk *chunk = nth_verifier.chunks;
+    bytes = nth_round_up(bytes, 16u);
+    if (chunk == NULL || bytes > chunk->bytes - chunk->used_bytes) {
+        chunk = chunk_make(bytes);
+    }
+    if (chunk == NULL || !chunk_commit(chunk, chunk->used_bytes + bytes)) {
+        return NULL;
+    }
+    void *taken = (char *)chunk + chunk->used_bytes;
+    chunk->used_bytes += bytes;
+    memset(taken, 0, bytes);
+    return taken;
+}
+
+static void chunks_drop(void)
+{
+    while (nth_verifier.chunks != NULL) {
+        struct nth_verifier_chunk *chunk = nth_verifier.chunks;
+        const size_t bytes = chunk->bytes;
+        const size_t committed = chunk->committed_bytes;
+        nth_verifier.chunks = chunk->next;
+        nth_release(NTH_SITE(RELEASE, "verifier.memory"), chunk, bytes, committed);
+    }
+}
+
+/* ---- On and off ---- */
+
+static bool settings_hold(const struct nth_verifier_settings *set)
+{
+    const ULONG layers = NTH_VERIFY_BASICS | NTH_VERIFY_LOWRES;
+    const ULONG options = NTH_PAGE_HEAP_BACKWARDS | NTH_PAGE_HEAP_UNALIGNED | NTH_PAGE_HEAP_NO_SYNC |
+                          NTH_PAGE_HEAP_LEAKS;
+    return (set->layers & ~layers) == 0 && (set->layers != 0 || set->global_flags != 0) &&
+           set->page_heap <= NTH_PAGE_HEAP_FULL && (set->page_heap_options & ~options) == 0 &&
+           set->full_percent <= 100 && set->full_size_min <= set->full_size_max &&
+           set->full_address_low <= set->full_address_high && set->trace_depth >= 1 &&
+           set->trace_depth <= NTH_TRACE_DEPTH_MAX && set->lowres_ppm <= 1000000u;
+}
+
+/* What the global flags ask for besides. */
+static void settle(struct nth_verifier_settings *set)
+{
+    if ((set->global_flags & FLG_APPLICATION_VERIFIER) != 0) {
+        set->layers |= NTH_VERIFY_BASICS;
+    }
+    if ((set->global_flags & FLG_HEAP_PAGE_ALLOCS) != 0) {
+        set->layers |= NTH_VERIFY_HEAPS;
+        set->page_heap = NTH_PAGE_HEAP_FULL;
+    }
+    if ((set->page_heap_options & NTH_PAGE_HEAP_LEAKS) != 0) {
+        set->page_heap = NTH_PAGE_HEAP_LIGHT;
+    }
+    if ((set->layers & NTH_VERIFY_HEAPS) != 0 && set->page_heap == NTH_PAGE_HEAP_FULL) {
+        set->global_flags |= FLG_HEAP_PAGE_ALLOCS;
+    }
+}
+
+static void forget(void)
+{
+    chunks_drop();
+    if (nth_verifier.lock != NULL) {
+        nth_process.locks->destroy(nth_process.locks->self, nth_verifier.lock);
+    }
+    memset(&nth_verifier, 0, sizeof(nth_verifier));
+}
+
+/* The log is opened for each piece of it: a program may close what it did not open. */
+static bool log_opens(const char *path)
+{
+    const int file = path[0] == '\0' ? STDERR_FILENO
+                                     : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (file >= 0 && path[0] != '\0') {
+        (void)close(file);
+    }
+    return file >= 0;
+}
+
+static bool prepare(void)
+{
+    struct nth_verifier *all = &nth_verifier;
+    if (nth_process.locks->create(nth_process.locks->self, &all->lock) != NTH_SEAM_OK) {
+        all->lock = NULL;
+        return false;
+    }
+    all->operations = nth_verifier_take(NTH_VERIFIER_LOG_COUNT * sizeof(*all->operations));
+    return all->operations != NULL && nth_stops_start();
+}
+
+NTSTATUS nth_verifier_start(const struct nth_verifier_settings *settings)
+{
+    struct nth_verifier *all = &nth_verifier;
+    if (!settings_hold(settings) || !log_opens(settings->log)) {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if (nth_verifying() || nth_process.heap_count != 0) {
+        return STATUS_UNSUCCESSFUL;
+    }
+    if (nth_process_start() != NTH_OK) {
+        return STATUS_NO_MEMORY;
+    }
+    all->set = *settings;
+    settle(&all->set);
+    all->layers = all->set.layers;
+    all->global_flags = all->set.global_flags;
+    all->marks = nth_verifier_has(NTH_VERIFY_HEAPS);
+    all->tracks = all->marks || nth_verifier_has(NTH_VERIFY_LEAK) ||
+                  (all->global_flags & (FLG_HEAP_ENABLE_TAIL_CHECK | FLG_HEAP_ENABLE_FREE_CHECK)) != 0;
+    all->random = nth_mix(all->set.seed);
+    all->started_ms = nth_verifier_now_ms();
+    all->quiet_until_ms = all->started_ms + all->set.lowres_quiet_ms;
+    if (!prepare()) {
+        forget();
+        return STATUS_NO_MEMORY;
+    }
+    nth_seh_install();
+    nth_modules_start();
+    nth_store_release(&all->on, 1u);
+    nth_modules_look();
+    return STATUS_SUCCESS;
+}
+
+void nth_verifier_reset(void)
+{
+    if (nth_load_relaxed(&nth_verifier.on) != 0) {
+        nth_store_release(&nth_verifier.on, 0u);
+        nth_page_areas_drop();
+        forget();
+    }
+}
+
+NTSTATUS nth_verifier_lowres(ULONG ppm, ULONG quiet_ms)
+{
+    if (ppm > 1000000u) {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if (!nth_verifying() || !nth_verifier_has(NTH_VERIFY_LOWRES)) {
+        return STATUS_UNSUCCESSFUL;
+    }
+    const uint64_t now = nth_verifier_now_ms();
+    void *outer = nth_verifier_enter();
+    nth_verifier.set.lowres_ppm = ppm;
+    nth_verifier.quiet_until_ms = now + quiet_ms;
+    nth_verifier_leave(outer);
+    return STATUS_SUCCESS;
+}

@@ -161,6 +161,7 @@ void nth_mark_freed(const struct nth_track *track)
     if (track->kind == NTH_TRACK_LIGHT) {
         mark_write(track);
         nth_mark_fill(track->user, NTH_FILL_FREED, track->bytes);
+        nth_mark_fill(track->user + track->bytes, suffix_fill(track), suffix_bytes(track));
     } else {
         (void)free_words(track->user, track->bytes, true);
     }

@@ -7,6 +7,10 @@
  * any constructor has run. A pointer that free or realloc cannot take ends the process, as glibc
  * does; core's report has told by then what is wrong with it.
  *
+ * NTHEAP_VERIFIER in the environment switches the verifier on before that heap is made; settings that
+ * cannot be read end the process with status 2. Then dlclose looks for leaks, the end of the process
+ * tells the sums, and what free cannot take was told of and ends nothing.
+ *
  * Blocks are 16-aligned. A larger alignment takes a block that is `alignment` bytes longer, and
  * the address handed out lies inside it:
  *
@@ -16,17 +20,21 @@
  * A block that core hands out as it is has its header at p - 8, so the two can be told apart by
  * that word: the seal is a keyed 64-bit hash of p, which no header equals by accident. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
 #include <ntheap/heap.h>
+#include <ntheap/verifier.h>
 
 #define EXPORTED __attribute__((visibility("default")))
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
@@ -50,6 +58,104 @@ _Static_assert(sizeof(void *) == 8, "32-bit blocks are 8-aligned, which is not e
 
 static _Atomic(HANDLE) family_heap;
 static _Atomic(uint64_t) family_key;
+static atomic_bool verified; /* the verifier is on */
+
+/* ---- The verifier --------------------------------------------------------------------------- */
+
+#define VARIABLE "NTHEAP_VERIFIER="
+
+struct environment {
+    int file;
+    char bytes[1024];
+    size_t len;
+    size_t at;
+};
+
+static int environment_byte(struct environment *from)
+{
+    if (from->at == from->len) {
+        const ssize_t got = read(from->file, from->bytes, sizeof(from->bytes));
+        from->len = got > 0 ? (size_t)got : 0;
+        from->at = 0;
+    }
+    return from->at < from->len ? (unsigned char)from->bytes[from->at++] : -1;
+}
+
+/* The variable as the process was started with it: getenv does not work yet when the dynamic linker
+ * allocates. False when it is not set; cut to what fits, which is then too long to be read. */
+static bool variable_read(char *text, size_t text_bytes)
+{
+    struct environment from = {.file = open("/proc/self/environ", O_RDONLY | O_CLOEXEC)};
+    const size_t name_bytes = strlen(VARIABLE);
+    size_t at = 0; /* in the entry */
+    bool ours = true;
+    bool found = false;
+    for (int byte = 0; from.file >= 0 && !found && (byte = environment_byte(&from)) != -1;) {
+        if (at < name_bytes) {
+            ours = ours && byte == VARIABLE[at];
+        } else if (ours && at - name_bytes < text_bytes) {
+            text[at - name_bytes] = (char)byte;
+        }
+        found = byte == '\0' && ours && at >= name_bytes;
+        at = byte == '\0' ? 0 : at + 1;
+        ours = byte == '\0' || ours;
+    }
+    if (from.file >= 0) {
+        (void)close(from.file);
+    }
+    text[text_bytes - 1] = '\0';
+    return found;
+}
+
+/* Nothing runs half verified. */
+__attribute__((noinline, cold, noreturn)) static void refuse(const char *why)
+{
+    char line[512];
+    const int len = snprintf(line, sizeof(line), "heaprig: NTHEAP_VERIFIER: %s\n", why);
+    const size_t bytes = len < 0 ? 0 : (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1;
+    _exit(write(STDERR_FILENO, line, bytes) < 0 ? 2 : 2);
+}
+
+static void verifier_begin(void)
+{
+    static atomic_bool asked;
+    struct nth_verifier_settings settings;
+    char text[2048];
+    char error[256];
+    if (atomic_exchange(&asked, true) || !variable_read(text, sizeof(text)) || text[0] == '\0') {
+        return;
+    }
+    if (!NT_SUCCESS(nth_verifier_parse(text, &settings, error, sizeof(error)))) {
+        refuse(error);
+    }
+    const NTSTATUS status = nth_verifier_start(&settings);
+    if (status == STATUS_INVALID_PARAMETER) {
+        refuse("log=: expected a file that can be written");
+    }
+    if (!NT_SUCCESS(status)) {
+        refuse("expected memory for the verifier's tables, and no heap before them");
+    }
+    atomic_store(&verified, true);
+}
+
+__attribute__((destructor)) static void verifier_end(void)
+{
+    if (atomic_load(&verified)) {
+        nth_verifier_exit();
+    }
+}
+
+/* Leaks are told before it returns. */
+EXPORTED int dlclose(void *handle)
+{
+    int (*next)(void *handle) = NULL;
+    void *symbol = dlsym(RTLD_NEXT, "dlclose");
+    memcpy(&next, &symbol, sizeof(next));
+    nth_verifier_look();
+    const int result = next(handle);
+    nth_verifier_look();
+    return result;
+}
 
 /* ---- The heap ------------------------------------------------------------------------------- */
 
@@ -67,6 +173,7 @@ static uint64_t key_draw(void)
 /* Threads that come here at once each make a heap; the first to publish wins. */
 __attribute__((noinline, cold)) static HANDLE heap_make(void)
 {
+    verifier_begin();
     RTL_HEAP_PARAMETERS parameters = {
         .Length = sizeof(parameters),
         .SegmentReserve = SEGMENT_RESERVE_BYTES,
@@ -111,6 +218,9 @@ static inline struct mark *mark_of(const void *address)
 static inline bool mark_stands(const void *address)
 {
     return ((uintptr_t)address & (2 * NATURAL_BYTES - 1)) == 0 &&
+           /* what stands before a block of full page heap may not be looked at */
+           !(UNLIKELY(atomic_load_explicit(&verified, memory_order_relaxed)) &&
+             nth_verifier_knows(address)) &&
            UNLIKELY(mark_of(address)->seal == mark_seal(address));
 }
 
@@ -177,6 +287,9 @@ static size_t size_of(void *address)
 {
     void *block = block_of(address);
     const size_t whole_bytes = RtlSizeHeap(heap_get(), 0, block);
+    if (whole_bytes == (size_t)-1 && atomic_load_explicit(&verified, memory_order_relaxed)) {
+        return 0; /* it was told of */
+    }
     if (whole_bytes == (size_t)-1) {
         give_up();
     }
@@ -223,7 +336,8 @@ EXPORTED void free(void *address)
     if (UNLIKELY(block != address)) {
         mark_of(address)->seal = 0;
     }
-    if (UNLIKELY(!RtlFreeHeap(heap_get(), 0, block))) {
+    if (UNLIKELY(!RtlFreeHeap(heap_get(), 0, block)) &&
+        !atomic_load_explicit(&verified, memory_order_relaxed)) {
         give_up();
     }
     errno = saved;
@@ -244,7 +358,9 @@ EXPORTED void *realloc(void *address, size_t size_bytes)
     }
     void *block = RtlReAllocateHeap(heap_get(), 0, address, size_bytes);
     if (UNLIKELY(block == NULL)) {
-        (void)size_of(address);
+        if (!atomic_load_explicit(&verified, memory_order_relaxed)) {
+            (void)size_of(address);
+        }
         errno = ENOMEM;
     }
     return block;

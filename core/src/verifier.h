@@ -94,6 +94,7 @@ struct nth_track {
     uint8_t kind;
     uint8_t state; /* enum nth_allocation_state */
     bool disowned;
+    bool hidden; /* full: its pages are not accessible any more */
     bool plain_resize; /* has user information: moved by the heap itself */
 };
 
@@ -234,9 +235,10 @@ bool nth_module_keeps(const struct nth_module *module, uintptr_t address);
 void nth_symbol_find(const struct nth_module *module, uintptr_t offset, char *name,
                      size_t name_bytes, size_t *distance);
 
-/* Addresses of a function in a loaded object, by its dynamic symbols: [low, high). */
-bool nth_symbol_range(const struct nth_module *module, const char *name, uintptr_t *low,
-                      uintptr_t *high);
+/* Addresses of a function in a loaded object, by its dynamic symbols: [low, high). With `helpers`
+ * from the end of the function before it on: what has no name there is taken for its own. */
+bool nth_symbol_range(const struct nth_module *module, const char *name, bool helpers,
+                      uintptr_t *low, uintptr_t *high);
 
 /* ---- verifier_trace.c ---- */
 
@@ -309,7 +311,7 @@ ULONG nth_mark_check_held(const struct nth_track *track);
 /* With the lock held. Pages for a block of this size, which becomes a full one; NTH_ABSENT when no
  * mapping is left for it: the block is light then. */
 enum nth_status nth_page_block_make(struct nth_track *track, size_t bytes) NTH_MUST_USE;
-void nth_page_block_hide(const struct nth_track *track);
+void nth_page_block_hide(struct nth_track *track);
 void nth_page_block_drop(struct nth_track *track);
 bool nth_page_heap_covers(uintptr_t address);
 void nth_page_areas_drop(void);

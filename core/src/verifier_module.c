@@ -151,7 +151,9 @@ static void keepers_find(struct nth_module *module)
 {
     for (size_t idx = 0; idx < sizeof(keepers) / sizeof(keepers[0]); idx++) {
         uintptr_t *range = &module->keeps[2u * module->keeps_count];
-        if (nth_symbol_range(module, keepers[idx], &range[0], &range[1])) {
+        /* setenv jumps into a helper that stands before it, and leaves no frame of its own. */
+        const bool helpers = strcmp(keepers[idx], "setenv") == 0;
+        if (nth_symbol_range(module, keepers[idx], helpers, &range[0], &range[1])) {
             module->keeps_count++;
         }
     }

@@ -165,21 +165,23 @@ enum nth_status nth_page_block_make(struct nth_track *track, size_t bytes)
 }
 
 /* A page source that refuses leaves them accessible: then nobody notices a touch. */
-void nth_page_block_hide(const struct nth_track *track)
+void nth_page_block_hide(struct nth_track *track)
 {
-    if (nth_decommit(NTH_SITE(DECOMMIT, "pageheap.block"), track->real, track->real_bytes) ==
-        NTH_OK) {
+    if (!track->hidden &&
+        nth_decommit(NTH_SITE(DECOMMIT, "pageheap.block"), track->real, track->real_bytes) ==
+            NTH_OK) {
         area_of(track->real)->committed_bytes -= track->real_bytes;
         nth_verifier.mappings -= MAPPINGS_EACH;
+        track->hidden = true;
     }
 }
 
 void nth_page_block_drop(struct nth_track *track)
 {
-    if (track->state == NTH_ALLOCATION_LIVE) {
-        nth_page_block_hide(track);
+    nth_page_block_hide(track);
+    if (track->hidden) { /* otherwise the run stays as it is until all goes */
+        run_give(track->hold, track->hold_bytes / NTH_PAGE_BYTES);
     }
-    run_give(track->hold, track->hold_bytes / NTH_PAGE_BYTES);
 }
 
 void nth_page_areas_drop(void)

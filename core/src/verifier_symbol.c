@@ -150,38 +150,82 @@ void nth_symbol_find(const struct nth_module *module, uintptr_t offset, char *na
     (void)munmap((void *)(uintptr_t)image.bytes, image.len_bytes);
 }
 
-bool nth_symbol_range(const struct nth_module *module, const char *name, uintptr_t *low,
-                      uintptr_t *high)
+/* The dynamic symbols of a file, with their names. */
+struct symbols {
+    const char *bytes;
+    uint64_t count;
+    const char *text;
+    uint64_t text_bytes;
+};
+
+static bool symbols_find(const struct image *image, struct symbols *symbols)
 {
-    struct image image = {NULL, 0};
     ElfW(Ehdr) header;
     ElfW(Shdr) section;
     ElfW(Shdr) names;
-    bool found = false;
+    memcpy(&header, image->bytes, sizeof(header));
+    for (unsigned idx = 0; section_read(image, &header, idx, &section); idx++) {
+        symbols->count = section.sh_size / sizeof(ElfW(Sym));
+        symbols->bytes = at(image, section.sh_offset, symbols->count, sizeof(ElfW(Sym)));
+        if (section.sh_type == SHT_DYNSYM && symbols->bytes != NULL &&
+            section_read(image, &header, section.sh_link, &names)) {
+            symbols->text = at(image, names.sh_offset, names.sh_size, 1);
+            symbols->text_bytes = names.sh_size;
+            return symbols->text != NULL;
+        }
+    }
+    return false;
+}
+
+static ElfW(Sym) symbol_at(const struct symbols *symbols, uint64_t idx)
+{
+    ElfW(Sym) symbol;
+    memcpy(&symbol, symbols->bytes + idx * sizeof(symbol), sizeof(symbol));
+    return symbol;
+}
+
+static bool symbol_named(const struct symbols *symbols, const char *name, ElfW(Sym) * found)
+{
+    const size_t len = strlen(name) + 1;
+    for (uint64_t idx = 0; idx < symbols->count; idx++) {
+        *found = symbol_at(symbols, idx);
+        if (found->st_shndx != SHN_UNDEF && found->st_size > 0 &&
+            found->st_name < symbols->text_bytes && len <= symbols->text_bytes - found->st_name &&
+            memcmp(symbols->text + found->st_name, name, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where the last function before this address ends. */
+static uintptr_t end_before(const struct symbols *symbols, uintptr_t value)
+{
+    uintptr_t end = 0;
+    for (uint64_t idx = 0; idx < symbols->count; idx++) {
+        const ElfW(Sym) symbol = symbol_at(symbols, idx);
+        const uintptr_t here = symbol.st_value + symbol.st_size;
+        if ((symbol.st_info & 0xFu) == STT_FUNC && symbol.st_value < value && here <= value &&
+            here > end) {
+            end = here;
+        }
+    }
+    return end != 0 ? end : value;
+}
+
+bool nth_symbol_range(const struct nth_module *module, const char *name, bool helpers,
+                      uintptr_t *low, uintptr_t *high)
+{
+    struct image image = {NULL, 0};
+    struct symbols symbols;
+    ElfW(Sym) symbol;
     if (!image_open(module->info.path, &image)) {
         return false;
     }
-    memcpy(&header, image.bytes, sizeof(header));
-    for (unsigned idx = 0; !found && section_read(&image, &header, idx, &section); idx++) {
-        const uint64_t count = section.sh_size / sizeof(ElfW(Sym));
-        const char *symbols = at(&image, section.sh_offset, count, sizeof(ElfW(Sym)));
-        if (section.sh_type != SHT_DYNSYM || symbols == NULL ||
-            !section_read(&image, &header, section.sh_link, &names)) {
-            continue;
-        }
-        const char *text = at(&image, names.sh_offset, names.sh_size, 1);
-        for (uint64_t one = 0; text != NULL && !found && one < count; one++) {
-            ElfW(Sym) symbol;
-            memcpy(&symbol, symbols + one * sizeof(symbol), sizeof(symbol));
-            const size_t len = strlen(name) + 1;
-            if (symbol.st_shndx != SHN_UNDEF && symbol.st_size > 0 &&
-                symbol.st_name < names.sh_size && len <= names.sh_size - symbol.st_name &&
-                memcmp(text + symbol.st_name, name, len) == 0) {
-                *low = module->info.base + symbol.st_value;
-                *high = *low + symbol.st_size;
-                found = true;
-            }
-        }
+    const bool found = symbols_find(&image, &symbols) && symbol_named(&symbols, name, &symbol);
+    if (found) {
+        *low = module->info.base + (helpers ? end_before(&symbols, symbol.st_value) : symbol.st_value);
+        *high = module->info.base + symbol.st_value + symbol.st_size;
     }
     (void)munmap((void *)(uintptr_t)image.bytes, image.len_bytes);
     return found;

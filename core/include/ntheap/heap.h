@@ -167,11 +167,13 @@ ULONG RtlMultipleAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size, ULONG 
  * Source: [obs] B9; D8, D14, D50. */
 ULONG RtlMultipleFreeHeap(PVOID HeapHandle, ULONG Flags, ULONG Count, PVOID *Array);
 
-/** Take a block out of the verifier's leak tracking. Without a verifier it does nothing.
+/** Take a block out of the verifier's leak tracking (<ntheap/verifier.h>): no leak is told for it when
+ * the module that allocated it is unloaded. Without the verifier's leak layer it does nothing.
  *
  * Units:  none.
- * Errors: none: STATUS_SUCCESS whatever is given; no argument is looked at (D78).
- * Source: [devnotes:rtldisownmoduleheapallocation]; D78. */
+ * Errors: none: STATUS_SUCCESS whatever is given; what is no live block of the heap is left alone,
+ *         and no argument is dereferenced (D78, D93).
+ * Source: [devnotes:rtldisownmoduleheapallocation]; D78, D93. */
 NTSTATUS RtlDisownModuleHeapAllocation(HANDLE HeapHandle, PVOID Allocation);
 
 /* ---- User value and flags of a block -------------------------------------------------------- */

@@ -40,11 +40,6 @@ struct visit {
 
 /* ---- The heap ---- */
 
-static bool is_unserialized(const struct nth_slot *slot)
-{
-    return slot != NULL && (slot->flags & HEAP_NO_SERIALIZE) != 0;
-}
-
 /* With the lock held. NULL when there is no memory. */
 static struct nth_watched_heap *watch(HANDLE handle)
 {
@@ -109,15 +104,17 @@ static bool begin(struct visit *visit, const struct nth_caller *caller, HANDLE h
     visit->watched = NULL;
     nth_modules_look();
     nth_stack_take(&visit->stack, caller->address);
-    const struct nth_slot *slot = nth_heap_find(handle);
-    visit->raises = (((slot != NULL ? slot->flags : 0) | flags) & HEAP_GENERATE_EXCEPTIONS) != 0;
+    const struct nth_slot *slot = nth_visit(handle);
+    const uint64_t own = slot != NULL ? slot->flags : 0;
+    nth_visit_end();
+    visit->raises = ((own | flags) & HEAP_GENERATE_EXCEPTIONS) != 0;
     ULONG other = 0;
     void *outer = nth_verifier_enter();
     visit->trace = nth_trace_intern(&visit->stack);
     visit->owner = nth_stack_owner(&visit->stack);
     if (slot != NULL) {
         visit->watched = watch(handle);
-        if (visit->watched != NULL && nth_verifier.marks && is_unserialized(slot)) {
+        if (visit->watched != NULL && nth_verifier.marks && (own & HEAP_NO_SERIALIZE) != 0) {
             other = intruded(visit, visit->watched);
         }
     }
@@ -789,7 +786,6 @@ static enum nth_status resize_by_hand(struct visit *visit, ULONG flags, SIZE_T b
     struct nth_watched_heap *watched = visit->watched;
     *moved = fresh->user;
     (void)track_free(visit, old);
-    nth_verifier.sums.free_count--;
     release(visit, watched, false);
     return NTH_OK;
 }

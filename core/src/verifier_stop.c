@@ -311,7 +311,9 @@ void nth_stop(const struct nth_stop_wish *wish)
 
 SIZE_T nth_verifier_stop_count(void)
 {
-    return nth_verifying() ? (SIZE_T)nth_verifier.sums.stop_count : 0;
+    struct nth_verifier_summary sums;
+    nth_verifier_summary(&sums);
+    return (SIZE_T)sums.stop_count;
 }
 
 const struct nth_stop *nth_verifier_stop_at(SIZE_T idx)

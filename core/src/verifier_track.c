@@ -241,8 +241,13 @@ SIZE_T nth_verifier_operations(PVOID address,
 {
     struct nth_operation one;
     SIZE_T visited = 0;
+    uint64_t count = 0;
     bool goes_on = nth_verifying();
-    const uint64_t count = goes_on ? nth_verifier.operation_count : 0;
+    if (goes_on) {
+        void *outer = nth_verifier_enter();
+        count = nth_verifier.operation_count;
+        nth_verifier_leave(outer);
+    }
     for (uint64_t back = 0; goes_on && operation_at(count, back, &one); back++) {
         if (concerns(&one, address)) {
             visited++;
@@ -309,7 +314,12 @@ SIZE_T nth_verifier_enumerate(HANDLE heap,
     struct nth_allocation blocks[VISIT_COUNT];
     SIZE_T visited = 0;
     uint64_t after = 0;
-    const uint64_t last = nth_verifying() ? nth_verifier.serial : 0;
+    uint64_t last = 0;
+    if (nth_verifying()) {
+        void *outer = nth_verifier_enter();
+        last = nth_verifier.serial;
+        nth_verifier_leave(outer);
+    }
     for (size_t count = VISIT_COUNT; after < last && count == VISIT_COUNT;) {
         count = gather(heap, after, last, blocks);
         for (size_t idx = 0; idx < count; idx++) {

@@ -89,7 +89,9 @@ told 1 0xF
 # Low resources: at the rate, the same again, in the modules named.
 verify 0 --lowres 300000,0,bugs -- "$bugs" shortage
 first=$(cat out)
-[ "$first" -gt 200 ] && [ "$first" -lt 400 ] || wrong "expected some 300 refusals, got $first"
+if [ "$first" -le 200 ] || [ "$first" -ge 400 ]; then
+    wrong "expected some 300 refusals, got $first"
+fi
 verify 0 --lowres 300000,0,bugs -- "$bugs" shortage
 [ "$(cat out)" = "$first" ] || wrong 'expected the same again'
 verify 0 --lowres 300000,0,bugs --seed 2 -- "$bugs" shortage
@@ -185,7 +187,9 @@ for settings in leek 'leak,depth=0' 'leak,log=/no/such/folder/log'; do
     status=0
     rm -f ran
     LD_PRELOAD=$(realpath "$bin/../lib/libntheap-malloc.so") NTHEAP_VERIFIER=$settings touch ran 2>err || status=$?
-    [ "$status" -eq 2 ] && [ "$(wc -l <err)" -eq 1 ] && [ ! -e ran ] || wrong "NTHEAP_VERIFIER=$settings"
+    if [ "$status" -ne 2 ] || [ "$(wc -l <err)" -ne 1 ] || [ -e ran ]; then
+        wrong "NTHEAP_VERIFIER=$settings: exit status $status"
+    fi
     grep -q '^heaprig: NTHEAP_VERIFIER: ' err || wrong "NTHEAP_VERIFIER=$settings: expected a line"
 done
 LD_PRELOAD=$(realpath "$bin/../lib/libntheap-malloc.so") NTHEAP_VERIFIER=heaps,text,log=$work/log "$bugs" double-free

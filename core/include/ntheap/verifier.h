@@ -288,7 +288,7 @@ NTSTATUS nth_verifier_stop_set(const char *layer, const char *name, ULONG report
 /* Sums since the verifier was switched on. */
 struct nth_verifier_summary {
     uint64_t allocation_count; /* served */
-    uint64_t free_count;
+    uint64_t free_count; /* reallocations that moved a block by hand count as one */
     uint64_t stop_count;
     uint64_t silenced_count; /* stops that were off, or told before */
     uint64_t leak_count;     /* of the stops: 0x900 */

@@ -196,9 +196,9 @@ LOGICAL RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 
 BOOL HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
 {
-    const NTSTATUS status =
-        nth_verifying() ? nth_verified_free(NTH_CALLER("HeapFree"), hHeap, dwFlags, lpMem)
-                        : free_block("HeapFree", hHeap, dwFlags, lpMem);
+    const NTSTATUS status = nth_verifying()
+                                ? nth_verified_free(NTH_CALLER("HeapFree"), hHeap, dwFlags, lpMem)
+                                : free_block("HeapFree", hHeap, dwFlags, lpMem);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
     }

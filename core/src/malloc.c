@@ -7,9 +7,9 @@
  * any constructor has run. A pointer that free or realloc cannot take ends the process, as glibc
  * does; core's report has told by then what is wrong with it.
  *
- * NTHEAP_VERIFIER in the environment switches the verifier on before that heap is made; settings that
- * cannot be read end the process with status 2. Then dlclose looks for leaks, the end of the process
- * tells the sums, and what free cannot take was told of and ends nothing.
+ * NTHEAP_VERIFIER in the environment switches the verifier on before that heap is made; settings
+ * that cannot be read end the process with status 2. Then dlclose looks for leaks, the end of the
+ * process tells the sums, and what free cannot take was told of and ends nothing.
  *
  * Blocks are 16-aligned. A larger alignment takes a block that is `alignment` bytes longer, and
  * the address handed out lies inside it:

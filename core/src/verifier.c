@@ -124,7 +124,8 @@ void nth_verifier_abandon(void)
 
 static struct nth_verifier_chunk *chunk_make(size_t wanted)
 {
-    size_t bytes = nth_verifier.chunks != NULL ? nth_verifier.chunks->bytes * 2u : CHUNK_FIRST_BYTES;
+    size_t bytes =
+        nth_verifier.chunks != NULL ? nth_verifier.chunks->bytes * 2u : CHUNK_FIRST_BYTES;
     void *place = NULL;
     bytes = bytes > CHUNK_LARGEST_BYTES ? CHUNK_LARGEST_BYTES : bytes;
     if (wanted > SIZE_MAX / 2) {
@@ -201,8 +202,8 @@ static void chunks_drop(void)
 static bool settings_hold(const struct nth_verifier_settings *set)
 {
     const ULONG layers = NTH_VERIFY_BASICS | NTH_VERIFY_LOWRES;
-    const ULONG options = NTH_PAGE_HEAP_BACKWARDS | NTH_PAGE_HEAP_UNALIGNED | NTH_PAGE_HEAP_NO_SYNC |
-                          NTH_PAGE_HEAP_LEAKS;
+    const ULONG options = NTH_PAGE_HEAP_BACKWARDS | NTH_PAGE_HEAP_UNALIGNED |
+                          NTH_PAGE_HEAP_NO_SYNC | NTH_PAGE_HEAP_LEAKS;
     return (set->layers & ~layers) == 0 && (set->layers != 0 || set->global_flags != 0) &&
            set->page_heap <= NTH_PAGE_HEAP_FULL && (set->page_heap_options & ~options) == 0 &&
            set->full_percent <= 100 && set->full_size_min <= set->full_size_max &&
@@ -276,8 +277,9 @@ NTSTATUS nth_verifier_start(const struct nth_verifier_settings *settings)
     all->layers = all->set.layers;
     all->global_flags = all->set.global_flags;
     all->marks = nth_verifier_has(NTH_VERIFY_HEAPS);
-    all->tracks = all->marks || nth_verifier_has(NTH_VERIFY_LEAK) ||
-                  (all->global_flags & (FLG_HEAP_ENABLE_TAIL_CHECK | FLG_HEAP_ENABLE_FREE_CHECK)) != 0;
+    all->tracks =
+        all->marks || nth_verifier_has(NTH_VERIFY_LEAK) ||
+        (all->global_flags & (FLG_HEAP_ENABLE_TAIL_CHECK | FLG_HEAP_ENABLE_FREE_CHECK)) != 0;
     all->random = nth_mix(all->set.seed);
     all->started_ms = nth_verifier_now_ms();
     all->quiet_until_ms = all->started_ms + all->set.lowres_quiet_ms;

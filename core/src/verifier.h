@@ -4,8 +4,8 @@
  * core/VERIFIER.md tells how it is built. Bottom up: verifier (state, memory, lock), verifier_text
  * (grammar), verifier_module, verifier_symbol, verifier_trace, verifier_stop, verifier_track
  * (allocations), verifier_mark (stamps and fills), verifier_page (full page heap), verifier_section
- * (critical sections), verifier_call (the calls of the API). The API files ask nth_verifying() and
- * nothing else of it. */
+ * (critical sections), verifier_leak, verifier_look, verifier_call and verifier_heap (the calls of the
+ * API). The API files ask nth_verifying() and nothing else of it. */
 #ifndef NTH_VERIFIER_H
 #define NTH_VERIFIER_H
 
@@ -94,7 +94,7 @@ struct nth_track {
     uint8_t kind;
     uint8_t state; /* enum nth_allocation_state */
     bool disowned;
-    bool hidden; /* full: its pages are not accessible any more */
+    bool hidden;       /* full: its pages are not accessible any more */
     bool plain_resize; /* has user information: moved by the heap itself */
 };
 
@@ -273,10 +273,10 @@ bool nth_track_enter(struct nth_track *track); /* false: no memory */
 void nth_track_remove(struct nth_track *track);
 void nth_track_own(struct nth_track *track, struct nth_module *owner);
 void nth_track_disown(struct nth_track *track);
-void nth_track_hold(struct nth_track *track);   /* last in its heap's queue of freed blocks */
+void nth_track_hold(struct nth_track *track); /* last in its heap's queue of freed blocks */
 /* First of a heap's queue, when that is too long (or in any case); out of queue and table. */
 struct nth_track *nth_track_release(struct nth_watched_heap *heap, bool always);
-void nth_track_unhold(struct nth_track *track); /* out of the queue, wherever it stands */
+void nth_track_unhold(struct nth_track *track);          /* out of the queue, wherever it stands */
 struct nth_track *nth_track_around(const void *address); /* live or held, and covering it */
 void nth_operation_log(enum nth_operation_kind kind, HANDLE heap, void *address, size_t bytes,
                        const struct nth_trace *trace);
@@ -325,8 +325,8 @@ void nth_section_entered(RTL_CRITICAL_SECTION *section);
 bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller);
 void nth_section_left(RTL_CRITICAL_SECTION *section, bool owned, const void *caller);
 /* Sections in [low, high) are forgotten, each after a stop with this code. P3 and P4 are given. */
-void nth_sections_lost(uintptr_t low, uintptr_t high, ULONG code, ULONG_PTR third,
-                       ULONG_PTR fourth, const struct nth_trace *trace);
+void nth_sections_lost(uintptr_t low, uintptr_t high, ULONG code, ULONG_PTR third, ULONG_PTR fourth,
+                       const struct nth_trace *trace);
 /* The calling thread ends. */
 void nth_sections_exit(void);
 
@@ -335,15 +335,15 @@ void nth_sections_exit(void);
 /* A module is gone: its leaks and locks are told. No lock is held. */
 void nth_module_unloaded(struct nth_module *module);
 
-/* ---- verifier_call.c: the calls of the API while the verifier is on ---- */
+/* ---- verifier_call.c, verifier_heap.c: the calls of the API while the verifier is on ---- */
 
 struct nth_caller {
     const char *name;    /* of the call */
     const void *address; /* to which it returns */
 };
 #define NTH_CALLER(call_name)                                                                      \
-    (&(const struct nth_caller){(call_name), __builtin_extract_return_addr(                        \
-                                                 __builtin_return_address(0))})
+    (&(const struct nth_caller){(call_name),                                                       \
+                                __builtin_extract_return_addr(__builtin_return_address(0))})
 
 PVOID nth_verified_allocate(const struct nth_caller *caller, HANDLE handle, ULONG flags,
                             SIZE_T bytes, enum nth_status *status);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is put around blocks and into freed ones, and whether it is still there. Light: a mark before
- * the user's bytes, eight bytes of pattern behind them. Full: the same mark where there is room, the
- * pattern from the last byte to the end of the page. The only code of the verifier that reads and
- * writes memory of the program's. */
+ * What is put around blocks and into freed ones, and whether it is still there. Light: a mark
+ * before the user's bytes, eight bytes of pattern behind them. Full: the same mark where there is
+ * room, the pattern from the last byte to the end of the page. The only code of the verifier that
+ * reads and writes memory of the program's. */
 #include "verifier.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which modules there are: what the dynamic linker has loaded, and ranges that the program declared.
- * Scans run under the dynamic linker's lock and take the verifier's inside it, never the other way
- * round: a program may allocate while it walks over the loaded objects. */
+ * Which modules there are: what the dynamic linker has loaded, and ranges that the program
+ * declared. Scans run under the dynamic linker's lock and take the verifier's inside it, never the
+ * other way round: a program may allocate while it walks over the loaded objects. */
 #define _GNU_SOURCE
 #include "verifier.h"
 
@@ -15,16 +15,27 @@
 #define MODULE_ROOM_FIRST 64u
 
 /* Libraries that allocate for whoever called them. */
-static const char *const pass_through[] = {"libc.so",      "libc-",     "libstdc++.so", "libc++.so",
-                                           "libc++abi.so", "libgcc_s.so", "libntheap.so",
-                                           "libntheap-malloc.so"};
+static const char *const pass_through[] = {
+    "libc.so",      "libc-",       "libstdc++.so", "libc++.so",
+    "libc++abi.so", "libgcc_s.so", "libntheap.so", "libntheap-malloc.so"};
 
 /* Functions of libc that keep what they allocate: stream buffers, lists of what to run at exit, the
  * environment, the locale, the time zone. */
-static const char *const keepers[] = {"_IO_file_doallocate", "__cxa_atexit", "on_exit",
-                                      "__cxa_thread_atexit_impl", "setenv", "putenv", "setlocale",
-                                      "bindtextdomain", "textdomain", "tzset", "localtime",
-                                      "localtime_r", "dlopen", "dlsym", "dlerror"};
+static const char *const keepers[] = {"_IO_file_doallocate",
+                                      "__cxa_atexit",
+                                      "on_exit",
+                                      "__cxa_thread_atexit_impl",
+                                      "setenv",
+                                      "putenv",
+                                      "setlocale",
+                                      "bindtextdomain",
+                                      "textdomain",
+                                      "tzset",
+                                      "localtime",
+                                      "localtime_r",
+                                      "dlopen",
+                                      "dlsym",
+                                      "dlerror"};
 
 static_assert(sizeof(keepers) / sizeof(keepers[0]) <= NTH_VERIFIER_KEEPS, "all of them fit");
 
@@ -398,8 +409,8 @@ NTSTATUS nth_verifier_module_unload(PVOID base)
     }
     void *outer = nth_verifier_enter();
     struct nth_module *module = nth_verifier.modules;
-    while (module != NULL && (!module->declared || !module->info.loaded ||
-                              module->info.base != (uintptr_t)base)) {
+    while (module != NULL &&
+           (!module->declared || !module->info.loaded || module->info.base != (uintptr_t)base)) {
         module = module->next;
     }
     if (module != NULL) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Full page heap: every block on pages of its own, next to one that cannot be accessed. Runs of pages
- * are cut from areas that the page source reserves; only a live block's pages are committed. All of it
- * runs with the verifier's lock held. Calls the page source. */
+ * Full page heap: every block on pages of its own, next to one that cannot be accessed. Runs of
+ * pages are cut from areas that the page source reserves; only a live block's pages are committed.
+ * All of it runs with the verifier's lock held. Calls the page source. */
 #include "verifier.h"
 
 #include <stdio.h>
@@ -116,9 +116,10 @@ static void tell_budget(void)
         return;
     }
     nth_verifier.budget_told = true;
-    const int len = snprintf(text, sizeof(text),
-                             "heaprig: page heap: %u mappings are in use: further blocks are light\n",
-                             nth_verifier.set.mapping_budget);
+    const int len =
+        snprintf(text, sizeof(text),
+                 "heaprig: page heap: %u mappings are in use: further blocks are light\n",
+                 nth_verifier.set.mapping_budget);
     (void)!write(STDERR_FILENO, text, len > 0 ? (size_t)len : 0);
 }
 
@@ -167,9 +168,8 @@ enum nth_status nth_page_block_make(struct nth_track *track, size_t bytes)
 /* A page source that refuses leaves them accessible: then nobody notices a touch. */
 void nth_page_block_hide(struct nth_track *track)
 {
-    if (!track->hidden &&
-        nth_decommit(NTH_SITE(DECOMMIT, "pageheap.block"), track->real, track->real_bytes) ==
-            NTH_OK) {
+    if (!track->hidden && nth_decommit(NTH_SITE(DECOMMIT, "pageheap.block"), track->real,
+                                       track->real_bytes) == NTH_OK) {
         area_of(track->real)->committed_bytes -= track->real_bytes;
         nth_verifier.mappings -= MAPPINGS_EACH;
         track->hidden = true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Critical sections, as the locks layer knows them: made where, owned by whom. What stands in the
- * program's structure is compared with that, and put right after the stop, so that the program can go
- * on. */
+ * program's structure is compared with that, and put right after the stop, so that the program can
+ * go on. */
 #include "verifier.h"
 
 #include <ntheap/heap.h>
@@ -11,8 +11,8 @@
 
 static struct nth_section **list_of(const void *section)
 {
-    return &nth_verifier.sections[nth_mix((uint64_t)(uintptr_t)section) %
-                                  NTH_VERIFIER_SECTION_HASH];
+    return &nth_verifier
+                .sections[nth_mix((uint64_t)(uintptr_t)section) % NTH_VERIFIER_SECTION_HASH];
 }
 
 static struct nth_section *find(const void *section)
@@ -215,8 +215,8 @@ static struct nth_section *inside(uintptr_t low, uintptr_t high)
     return NULL;
 }
 
-void nth_sections_lost(uintptr_t low, uintptr_t high, ULONG code, ULONG_PTR third,
-                       ULONG_PTR fourth, const struct nth_trace *trace)
+void nth_sections_lost(uintptr_t low, uintptr_t high, ULONG code, ULONG_PTR third, ULONG_PTR fourth,
+                       const struct nth_trace *trace)
 {
     struct nth_section *known = NULL;
     do {

@@ -94,8 +94,8 @@ static void add_quoted(struct text *text, const char *value)
 static void write_out(const struct text *text)
 {
     const char *path = nth_verifier.set.log;
-    const int file =
-        path[0] == '\0' ? STDERR_FILENO : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    const int file = path[0] == '\0' ? STDERR_FILENO
+                                     : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     size_t done = 0;
     while (file >= 0 && done < text->len) {
         const ssize_t one = write(file, text->bytes + done, text->len - done);
@@ -221,9 +221,8 @@ static const struct nth_stop *record(const struct nth_stop_wish *wish, unsigned 
             all->seen = seen;
         }
     }
-    struct nth_stop *made = all->stop_count < NTH_VERIFIER_STOP_MAX
-                                ? nth_verifier_take(sizeof(struct nth_stop))
-                                : NULL;
+    struct nth_stop *made =
+        all->stop_count < NTH_VERIFIER_STOP_MAX ? nth_verifier_take(sizeof(struct nth_stop)) : NULL;
     const bool kept = made != NULL;
     made = kept ? made : spare;
     *made = (struct nth_stop){
@@ -399,14 +398,14 @@ void nth_verifier_exit(void)
                "of tables\n";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    const int len = snprintf(
-        text.bytes, sizeof(text.bytes), format, (long)getpid(),
-        (unsigned long long)sums.allocation_count, (unsigned long long)sums.free_count,
-        (unsigned long long)sums.stop_count, (unsigned long long)sums.leak_count,
-        (unsigned long long)sums.unload_count, (unsigned long long)sums.disown_count,
-        (unsigned long long)sums.refused_count, (unsigned long long)sums.full_count,
-        (unsigned long long)sums.light_count, (unsigned long long)sums.broken_count,
-        sums.live_count, sums.live_bytes, sums.held_count, sums.own_bytes);
+    const int len =
+        snprintf(text.bytes, sizeof(text.bytes), format, (long)getpid(),
+                 (unsigned long long)sums.allocation_count, (unsigned long long)sums.free_count,
+                 (unsigned long long)sums.stop_count, (unsigned long long)sums.leak_count,
+                 (unsigned long long)sums.unload_count, (unsigned long long)sums.disown_count,
+                 (unsigned long long)sums.refused_count, (unsigned long long)sums.full_count,
+                 (unsigned long long)sums.light_count, (unsigned long long)sums.broken_count,
+                 sums.live_count, sums.live_bytes, sums.held_count, sums.own_bytes);
 #pragma GCC diagnostic pop
     text.len = len > 0 ? (size_t)len : 0;
     write_out(&text);

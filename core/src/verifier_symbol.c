@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Names of functions, from the symbol tables of ELF files: of a module that may be unloaded by now,
- * from its file. A file is believed only where its build ID is the one that was loaded, and no offset
- * in it before it was checked. Calls the system only; allocates nothing. */
+ * from its file. A file is believed only where its build ID is the one that was loaded, and no
+ * offset in it before it was checked. Calls the system only; allocates nothing. */
 #define _GNU_SOURCE
 #include "verifier.h"
 
@@ -224,7 +224,8 @@ bool nth_symbol_range(const struct nth_module *module, const char *name, bool he
     }
     const bool found = symbols_find(&image, &symbols) && symbol_named(&symbols, name, &symbol);
     if (found) {
-        *low = module->info.base + (helpers ? end_before(&symbols, symbol.st_value) : symbol.st_value);
+        *low =
+            module->info.base + (helpers ? end_before(&symbols, symbol.st_value) : symbol.st_value);
         *high = module->info.base + symbol.st_value + symbol.st_size;
     }
     (void)munmap((void *)(uintptr_t)image.bytes, image.len_bytes);

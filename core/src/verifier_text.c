@@ -39,7 +39,7 @@ static bool word(struct reading *in, const char *name, const char *behind)
 static unsigned digit_of(char one)
 {
     const unsigned letter = (unsigned char)one | 0x20u;
-    return one >= '0' && one <= '9'      ? (unsigned)(one - '0')
+    return one >= '0' && one <= '9'         ? (unsigned)(one - '0')
            : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10u
                                             : 16u;
 }
@@ -193,7 +193,8 @@ static bool flags(struct reading *in)
             idx++;
         }
         if (idx == sizeof(known) / sizeof(known[0])) {
-            return fail(in, "htc, hfc, hpc, hvc, vrf, ust, dhc or hpa joined by '+', or 0x and bits");
+            return fail(in,
+                        "htc, hfc, hpc, hvc, vrf, ust, dhc or hpa joined by '+', or 0x and bits");
         }
         in->set.global_flags |= known[idx].bit;
         if (*in->at != '+') {
@@ -325,9 +326,8 @@ static bool item(struct reading *in)
     } else if (valued(in, "delayed")) {
         return delayed(in);
     } else if (valued(in, "depth")) {
-        const bool done =
-            number_whole(in, NTH_TRACE_DEPTH_MAX, "a depth of 1 to 32", &value) &&
-            (value > 0 || fail(in, "a depth of 1 to 32"));
+        const bool done = number_whole(in, NTH_TRACE_DEPTH_MAX, "a depth of 1 to 32", &value) &&
+                          (value > 0 || fail(in, "a depth of 1 to 32"));
         set->trace_depth = (ULONG)value;
         return done;
     } else if (valued(in, "log")) {

@@ -52,9 +52,8 @@ __attribute__((no_sanitize("memory")))
 #endif
 void nth_stack_take(struct nth_stack *stack, const void *caller)
 {
-    struct walk walk = {.stack = stack,
-                        .caller = (uintptr_t)caller,
-                        .depth = nth_verifier.set.trace_depth};
+    struct walk walk = {
+        .stack = stack, .caller = (uintptr_t)caller, .depth = nth_verifier.set.trace_depth};
     stack->count = 0;
     (void)_Unwind_Backtrace(step, &walk);
     stack->broken = stack->count == 0;
@@ -94,8 +93,8 @@ static uint64_t hash_of(const struct nth_trace *trace)
 {
     uint64_t hash = trace->count * 2u + (trace->broken != 0);
     for (unsigned idx = 0; idx < trace->count; idx++) {
-        hash = nth_mix(hash + trace->frames[idx].offset +
-                       ((uint64_t)trace->frames[idx].module << 48));
+        hash =
+            nth_mix(hash + trace->frames[idx].offset + ((uint64_t)trace->frames[idx].module << 48));
     }
     return hash;
 }
@@ -139,7 +138,8 @@ const struct nth_trace *nth_trace_intern(const struct nth_stack *stack)
 {
     struct nth_verifier *all = &nth_verifier;
     struct nth_trace_frame frames[NTH_TRACE_DEPTH_MAX];
-    const struct nth_trace made = {.count = stack->count, .broken = stack->broken, .frames = frames};
+    const struct nth_trace made = {
+        .count = stack->count, .broken = stack->broken, .frames = frames};
     for (unsigned idx = 0; idx < stack->count; idx++) {
         const struct nth_module *module = module_below(stack->addresses[idx]);
         frames[idx].module = module != NULL ? module->info.number : 0;
@@ -192,6 +192,7 @@ void nth_verifier_frame_name(const struct nth_trace_frame *frame, char *text, SI
     if (symbol[0] != '\0') {
         (void)snprintf(text, text_bytes, "%s!%s+%#zx", module->info.name, symbol, distance + 1u);
     } else {
-        (void)snprintf(text, text_bytes, "%s+%#lx", module->info.name, (unsigned long)frame->offset);
+        (void)snprintf(text, text_bytes, "%s+%#lx", module->info.name,
+                       (unsigned long)frame->offset);
     }
 }

@@ -212,13 +212,14 @@ void nth_operation_log(enum nth_operation_kind kind, HANDLE heap, void *address,
     };
 }
 
-/* Operation `back` steps before the newest, of `count` in all; false when there is none any more. */
+/* Operation `back` steps before the newest, of `count` in all; false when there is none any more.
+ */
 static bool operation_at(uint64_t count, uint64_t back, struct nth_operation *one)
 {
     void *outer = nth_verifier_enter();
     const struct nth_verifier *all = &nth_verifier;
-    const bool there = back < count && all->operation_count - (count - 1u - back) <=
-                                           NTH_VERIFIER_LOG_COUNT;
+    const bool there =
+        back < count && all->operation_count - (count - 1u - back) <= NTH_VERIFIER_LOG_COUNT;
     if (there) {
         *one = all->operations[(count - 1u - back) % NTH_VERIFIER_LOG_COUNT];
     }

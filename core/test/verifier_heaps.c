@@ -614,9 +614,9 @@ static void a_stop_can_be_switched_off_and_told_once(void **state)
     assert_int_equal(nth_verifier_stop_set("Heaps", "BAD_HEAP_HANDLE", 0, 0), STATUS_SUCCESS);
     assert_null(HeapAlloc(NULL, 0, 1));
     watch_demand_none();
-    assert_int_equal(nth_verifier_stop_set("Heaps", "BAD_HEAP_HANDLE", NTH_STOP_DEFAULT,
-                                           NTH_FLAVOR_ONCE),
-                     STATUS_SUCCESS);
+    assert_int_equal(
+        nth_verifier_stop_set("Heaps", "BAD_HEAP_HANDLE", NTH_STOP_DEFAULT, NTH_FLAVOR_ONCE),
+        STATUS_SUCCESS);
     assert_null(HeapAlloc(NULL, 0, 1));
     assert_null(HeapAlloc(NULL, 0, 1));
     watch_demand(0x5, 0, 0, 0, 0);

@@ -147,27 +147,33 @@ static void a_callback_allocates_for_the_module_it_is_in(void **state)
     assert_int_equal(HeapDestroy(heap), TRUE);
 }
 
+/* Moved by the heap, moved by hand out of marks, moved from pages to pages. */
+static const char *const moving[] = {"leak", "leak,heaps", "leak,pageheap=full", "leak,flags=htc"};
+
 static void a_reallocated_block_stays_whose_it_was(void **state)
 {
     struct watch_module subject;
     struct watch_module other;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
-    watch_load(&other, "other.so");
-    void *block = subject.calls->allocate(heap, BYTES);
-    void *wall = HeapAlloc(heap, 0, BYTES);
-    void *moved = other.calls->reallocate(heap, block, 50u * BYTES);
-    assert_non_null(moved);
-    assert_ptr_not_equal(moved, block);
-    watch_unload(&other);
-    watch_demand_none();
-    watch_unload(&subject);
-    const struct nth_trace *trace = watch_demand_leak(&subject, moved);
-    watch_demand_frame(trace, 0, "subject.so!inner_allocate+0x");
-    assert_int_equal(HeapFree(heap, 0, wall), TRUE);
-    assert_int_equal(HeapDestroy(heap), TRUE);
+    for (unsigned row = 0; row < sizeof(moving) / sizeof(moving[0]); row++) {
+        watch_start(moving[row]);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        watch_load(&subject, "subject.so");
+        watch_load(&other, "other.so");
+        void *block = subject.calls->allocate(heap, BYTES);
+        void *wall = HeapAlloc(heap, 0, BYTES);
+        void *moved = other.calls->reallocate(heap, block, 50u * BYTES);
+        assert_non_null(moved);
+        assert_ptr_not_equal(moved, block);
+        watch_unload(&other);
+        watch_demand_none();
+        watch_unload(&subject);
+        const struct nth_trace *trace = watch_demand_leak(&subject, moved);
+        watch_demand_frame(trace, 0, "subject.so!inner_allocate+0x");
+        assert_int_equal(HeapFree(heap, 0, wall), TRUE);
+        assert_int_equal(HeapDestroy(heap), TRUE);
+        nth_process_reset();
+    }
 }
 
 static void a_reallocation_that_fails_changes_no_owner(void **state)
@@ -371,22 +377,29 @@ static void a_disowned_block_stays_disowned_when_it_is_reallocated(void **state)
     struct watch_module subject;
     struct watch_module other;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
-    watch_load(&other, "other.so");
-    void *block = subject.calls->allocate(heap, BYTES);
-    void *wall = HeapAlloc(heap, 0, BYTES);
-    assert_int_equal(RtlDisownModuleHeapAllocation(heap, block), STATUS_SUCCESS);
-    block = subject.calls->reallocate(heap, block, BYTES / 2);
-    block = other.calls->reallocate(heap, block, 100u * BYTES);
-    assert_non_null(block);
-    watch_unload(&subject);
-    watch_unload(&other);
-    watch_demand_none();
-    assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    assert_int_equal(HeapFree(heap, 0, wall), TRUE);
-    assert_int_equal(HeapDestroy(heap), TRUE);
+    for (unsigned row = 0; row < sizeof(moving) / sizeof(moving[0]); row++) {
+        struct nth_verifier_summary sums;
+        watch_start(moving[row]);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        watch_load(&subject, "subject.so");
+        watch_load(&other, "other.so");
+        void *block = subject.calls->allocate(heap, BYTES);
+        void *wall = HeapAlloc(heap, 0, BYTES);
+        assert_int_equal(RtlDisownModuleHeapAllocation(heap, block), STATUS_SUCCESS);
+        block = subject.calls->reallocate(heap, block, BYTES / 2);
+        block = other.calls->reallocate(heap, block, 100u * BYTES);
+        assert_non_null(block);
+        assert_int_equal(RtlDisownModuleHeapAllocation(heap, block), STATUS_SUCCESS);
+        nth_verifier_summary(&sums);
+        assert_int_equal(sums.disown_count, 1); /* it still was */
+        watch_unload(&subject);
+        watch_unload(&other);
+        watch_demand_none();
+        assert_int_equal(HeapFree(heap, 0, block), TRUE);
+        assert_int_equal(HeapFree(heap, 0, wall), TRUE);
+        assert_int_equal(HeapDestroy(heap), TRUE);
+        nth_process_reset();
+    }
 }
 
 static void disowning_without_the_leak_layer_has_no_effect(void **state)

@@ -15,7 +15,8 @@ static ULONG self(void)
     return (ULONG)syscall(SYS_gettid);
 }
 
-/* Exactly one stop, of this code and about this section; its other parameters are left to look at. */
+/* Exactly one stop, of this code and about this section; its other parameters are left to look at.
+ */
 static const struct nth_stop *told(ULONG code, const void *section)
 {
     assert_int_equal(watch_count(), 1);
@@ -261,9 +262,10 @@ static void settings_are_read_from_text(void **state)
 {
     struct nth_verifier_settings set;
     (void)state;
-    const char *text = "leak,pageheap=full:unaligned:size=16-0x20:budget=7,lowres=50000:1000:a.so+b.so,"
-                       "exclude=c.so,pass=d.so,seed=9,delayed=3:4,depth=5,flags=htc+ust,once,text,"
-                       "exceptions,log=/a,b:c";
+    const char *text =
+        "leak,pageheap=full:unaligned:size=16-0x20:budget=7,lowres=50000:1000:a.so+b.so,"
+        "exclude=c.so,pass=d.so,seed=9,delayed=3:4,depth=5,flags=htc+ust,once,text,"
+        "exceptions,log=/a,b:c";
     assert_int_equal(nth_verifier_parse(text, &set, NULL, 0), STATUS_SUCCESS);
     assert_int_equal(set.layers, NTH_VERIFY_LEAK | NTH_VERIFY_HEAPS | NTH_VERIFY_LOWRES);
     assert_int_equal(set.page_heap, NTH_PAGE_HEAP_FULL);
@@ -309,7 +311,8 @@ static void bad_settings_are_told_with_their_place(void **state)
         {"pageheap=full:size=1-2:random=3", "character 32: expected one of random="},
         {"pageheap=full:size=2-1", "character 23: expected bounds in order"},
         {"pageheap=full:random=101", "character 22: expected a percentage"},
-        {"lowres=1000001", "character 8: expected parts per million, 0 to 1000000, found \"1000001\""},
+        {"lowres=1000001",
+         "character 8: expected parts per million, 0 to 1000000, found \"1000001\""},
         {"lowres=1:x", "character 10: expected milliseconds"},
         {"lowres=1:2:a/b", "character 12: expected names of modules"},
         {"fault=0", "character 8: expected a rate of 1 to 10000, found the end"},

@@ -232,7 +232,8 @@ static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
             assert_non_null(HeapAlloc(heap, 0, 10));
         }
         nth_verifier_summary(&sums);
-        assert_in_range(sums.full_count, shares[idx] * 3u, shares[idx] == 30 ? 160 : shares[idx] * 4u);
+        assert_in_range(sums.full_count, shares[idx] * 3u,
+                        shares[idx] == 30 ? 160 : shares[idx] * 4u);
         nth_process_reset();
     }
 }
@@ -434,9 +435,8 @@ static void heaps_carry_the_global_flags(void **state)
     static const struct {
         const char *text;
         ULONG flags;
-    } rows[] = {{"flags=htc", 0x20},       {"flags=hfc", 0x40},
-                {"flags=hpc", 0x40000060}, {"flags=hvc", 0x20000060},
-                {"flags=dhc", 0x80},       {"flags=hpa", 0x01000000},
+    } rows[] = {{"flags=htc", 0x20},           {"flags=hfc", 0x40}, {"flags=hpc", 0x40000060},
+                {"flags=hvc", 0x20000060},     {"flags=dhc", 0x80}, {"flags=hpa", 0x01000000},
                 {"pageheap=full", 0x01000000}, {"leak", 0}};
     (void)state;
     for (unsigned row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Every page call that is made while the verifier is on, refused once and from there on: calls fail as
- * shortage or do without, the books stay right, and everything is given back in the end. */
+ * Every page call that is made while the verifier is on, refused once and from there on: calls fail
+ * as shortage or do without, the books stay right, and everything is given back in the end. */
 #include "support/watch.h"
 
 #include <stdio.h>
@@ -153,7 +153,8 @@ static void every_page_call_can_be_refused(void **state)
     }
     for (size_t idx = 0; idx < nth_site_count(); idx++) {
         const char *name = nth_site_at(idx)->name;
-        const BOOLEAN ours = strncmp(name, "verifier.", 9) == 0 || strncmp(name, "pageheap.", 9) == 0;
+        const BOOLEAN ours =
+            strncmp(name, "verifier.", 9) == 0 || strncmp(name, "pageheap.", 9) == 0;
         /* What gives the tables back runs at the reset, which is not under shortage here. */
         if (ours && nth_site_at(idx)->call != NTH_PAGE_RELEASE && !source.met[idx]) {
             fail_msg("%s was never refused", name);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * heaprig verify: run a program under core's malloc library with the verifier on, then tell each stop
- * with its stacks, and the sums. The library writes a log, an object a line; every process that comes
- * of the command appends to it. Calls core's reader of settings and the system. */
+ * heaprig verify: run a program under core's malloc library with the verifier on, then tell each
+ * stop with its stacks, and the sums. The library writes a log, an object a line; every process
+ * that comes of the command appends to it. Calls core's reader of settings and the system. */
 #include "cli/cli.h"
 
 #include <ntheap/verifier.h>
@@ -62,8 +62,8 @@ static void item_add(struct options *options, const char *option, const char *na
     char alone[TEXT_BYTES + 8];
     char error[256];
     const bool valued = value != NULL;
-    const int len = snprintf(item, sizeof(item), "%s%s%s", name, valued ? "=" : "",
-                             valued ? value : "");
+    const int len =
+        snprintf(item, sizeof(item), "%s%s%s", name, valued ? "=" : "", valued ? value : "");
     (void)snprintf(alone, sizeof(alone), "leak,%s", item);
     const size_t room = sizeof(options->text) - strlen(options->text);
     if (len < 0 || (size_t)len + 8u >= room) {
@@ -81,7 +81,8 @@ static void item_add(struct options *options, const char *option, const char *na
                    options->text[0] != '\0' ? "," : "", item);
 }
 
-/* --lowres PPM[,quiet-ms[,module...]]: the first two commas become colons, the others plus signs. */
+/* --lowres PPM[,quiet-ms[,module...]]: the first two commas become colons, the others plus signs.
+ */
 static void lowres_add(struct options *options, const char *value)
 {
     char text[TEXT_BYTES];
@@ -336,9 +337,9 @@ static int verify(const struct options *options)
                                            "shared libraries and uses their malloc");
     } else if (result == 0) {
         sums_tell(options, to, &sums, status);
-        result = sums.stop_count > 0       ? RIG_EXIT_FINDING
-                 : WIFSIGNALED(status)     ? 128 + WTERMSIG(status)
-                                           : WEXITSTATUS(status);
+        result = sums.stop_count > 0   ? RIG_EXIT_FINDING
+                 : WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+                                       : WEXITSTATUS(status);
     }
     (void)unlink(log_path);
     (void)rmdir(folder);
@@ -376,7 +377,8 @@ static const struct argp_option argp_options[] = {
      "Page heap; options: backwards, unaligned, nosync, leaks, random=P, size=A-B, dlls=NAME+NAME, "
      "address=LOW-HIGH, budget=N",
      0},
-    {"flags", KEY_FLAGS, "FLAGS", 0, "Global flags: htc+hfc+hpc+hvc+vrf+ust+dhc+hpa, or 0x bits", 0},
+    {"flags", KEY_FLAGS, "FLAGS", 0, "Global flags: htc+hfc+hpc+hvc+vrf+ust+dhc+hpa, or 0x bits",
+     0},
     {"lowres", KEY_LOWRES, "PPM[,QUIET-MS[,MODULE...]]", 0, "Allocations fail at random", 0},
     {"fault", KEY_FAULT, "RATE[:SECONDS]", 0, "The same, of 10,000, and seconds of quiet", 0},
     {"exclude", KEY_EXCLUDE, "NAME+NAME", 0, "Modules whose allocations never fail so", 0},

@@ -28,11 +28,13 @@ extern "C" {
 #define NTH_VERIFY_LOCKS 0x04u  /* critical sections */
 #define NTH_VERIFY_MEMORY 0x08u /* stack memory freed as heap, executable heaps */
 #define NTH_VERIFY_LOWRES 0x10u /* allocations fail at random */
-#define NTH_VERIFY_BASICS (NTH_VERIFY_LEAK | NTH_VERIFY_HEAPS | NTH_VERIFY_LOCKS | NTH_VERIFY_MEMORY)
+#define NTH_VERIFY_BASICS                                                                          \
+    (NTH_VERIFY_LEAK | NTH_VERIFY_HEAPS | NTH_VERIFY_LOCKS | NTH_VERIFY_MEMORY)
 
 /* Page heap: how the heaps layer lays blocks out. */
-#define NTH_PAGE_HEAP_LIGHT 0u /* stamps before the block, a pattern behind it, looked at when freed */
-#define NTH_PAGE_HEAP_FULL 1u  /* each block ends at a page that cannot be accessed */
+#define NTH_PAGE_HEAP_LIGHT                                                                        \
+    0u /* stamps before the block, a pattern behind it, looked at when freed */
+#define NTH_PAGE_HEAP_FULL 1u /* each block ends at a page that cannot be accessed */
 
 /* Options of page heap. */
 #define NTH_PAGE_HEAP_BACKWARDS 0x1u /* full: the page that cannot be accessed stands in front */
@@ -41,14 +43,14 @@ extern "C" {
 #define NTH_PAGE_HEAP_LEAKS 0x8u     /* no full page heap; nth_verifier_exit tells what is left */
 
 /* Global flags. */
-#define FLG_HEAP_ENABLE_TAIL_CHECK 0x00000010u    /* htc */
-#define FLG_HEAP_ENABLE_FREE_CHECK 0x00000020u    /* hfc */
-#define FLG_HEAP_VALIDATE_PARAMETERS 0x00000040u  /* hpc */
-#define FLG_HEAP_VALIDATE_ALL 0x00000080u         /* hvc */
-#define FLG_APPLICATION_VERIFIER 0x00000100u      /* vrf: the basic layers */
-#define FLG_USER_STACK_TRACE_DB 0x00001000u       /* ust: stacks are kept; they always are */
-#define FLG_HEAP_DISABLE_COALESCING 0x00200000u   /* dhc */
-#define FLG_HEAP_PAGE_ALLOCS 0x02000000u          /* hpa: full page heap */
+#define FLG_HEAP_ENABLE_TAIL_CHECK 0x00000010u   /* htc */
+#define FLG_HEAP_ENABLE_FREE_CHECK 0x00000020u   /* hfc */
+#define FLG_HEAP_VALIDATE_PARAMETERS 0x00000040u /* hpc */
+#define FLG_HEAP_VALIDATE_ALL 0x00000080u        /* hvc */
+#define FLG_APPLICATION_VERIFIER 0x00000100u     /* vrf: the basic layers */
+#define FLG_USER_STACK_TRACE_DB 0x00001000u      /* ust: stacks are kept; they always are */
+#define FLG_HEAP_DISABLE_COALESCING 0x00200000u  /* dhc */
+#define FLG_HEAP_PAGE_ALLOCS 0x02000000u         /* hpa: full page heap */
 
 /* What a stop does (ErrorReport). With none of them the stop is off. */
 #define NTH_STOP_ACTIVE 0x001u
@@ -56,8 +58,7 @@ extern "C" {
 #define NTH_STOP_EXCEPTION 0x040u /* STATUS_VERIFIER_STOP is raised: code and four parameters */
 #define NTH_STOP_LOG 0x080u       /* the hook, or the log, hears of it */
 #define NTH_STOP_LOG_STACK 0x100u /* with its stacks */
-#define NTH_STOP_DEFAULT                                                                           \
-    (NTH_STOP_ACTIVE | NTH_STOP_BREAK | NTH_STOP_LOG | NTH_STOP_LOG_STACK)
+#define NTH_STOP_DEFAULT (NTH_STOP_ACTIVE | NTH_STOP_BREAK | NTH_STOP_LOG | NTH_STOP_LOG_STACK)
 
 #define NTH_SEVERITY_INFORMATION 0x03u
 #define NTH_SEVERITY_WARNING 0x0Fu
@@ -105,10 +106,10 @@ struct nth_verifier_settings {
     char lowres_include[NTH_VERIFIER_NAMES_BYTES];
     char lowres_exclude[NTH_VERIFIER_NAMES_BYTES];
     char pass_through[NTH_VERIFIER_NAMES_BYTES]; /* besides the ones that always are */
-    ULONG stop_report;        /* NTH_STOP_ACTIVE and on, for all stops */
-    BOOLEAN exception_on_stop; /* an exception in place of a break */
-    BOOLEAN auto_disable_stop; /* the same problem at the same place is told once */
-    BOOLEAN plain_log;         /* the log has a JSON object a line when FALSE */
+    ULONG stop_report;                           /* NTH_STOP_ACTIVE and on, for all stops */
+    BOOLEAN exception_on_stop;                   /* an exception in place of a break */
+    BOOLEAN auto_disable_stop;         /* the same problem at the same place is told once */
+    BOOLEAN plain_log;                 /* the log has a JSON object a line when FALSE */
     char log[NTH_VERIFIER_PATH_BYTES]; /* appended to; "" is standard error, as text */
     /* Called for a stop, with no lock held: it may use the heaps. NULL: the log. */
     void (*stop)(void *context, const struct nth_stop *stop);
@@ -174,7 +175,7 @@ NTSTATUS nth_verifier_lowres(ULONG ppm, ULONG quiet_ms);
 
 /* A frame: the return address as an offset from its module's base. */
 struct nth_trace_frame {
-    ULONG module; /* number of a module, 0: in none that is known */
+    ULONG module;     /* number of a module, 0: in none that is known */
     ULONG_PTR offset; /* the address itself where there is no module */
 };
 
@@ -190,9 +191,9 @@ struct nth_module_info {
     ULONG number;
     BOOLEAN loaded;
     BOOLEAN pass_through;
-    const char *path;           /* as the dynamic linker has it, made absolute */
-    const char *name;           /* the file name in it */
-    const USHORT *wide_name;    /* the same as UTF-16 */
+    const char *path;        /* as the dynamic linker has it, made absolute */
+    const char *name;        /* the file name in it */
+    const USHORT *wide_name; /* the same as UTF-16 */
     ULONG_PTR base;
     ULONG_PTR low; /* its addresses: [low, high) */
     ULONG_PTR high;
@@ -288,16 +289,16 @@ NTSTATUS nth_verifier_stop_set(const char *layer, const char *name, ULONG report
 /* Sums since the verifier was switched on. */
 struct nth_verifier_summary {
     uint64_t allocation_count; /* served */
-    uint64_t free_count; /* reallocations that moved a block by hand count as one */
+    uint64_t free_count;       /* reallocations that moved a block by hand count as one */
     uint64_t stop_count;
     uint64_t silenced_count; /* stops that were off, or told before */
     uint64_t leak_count;     /* of the stops: 0x900 */
     uint64_t unload_count;   /* modules */
     uint64_t disown_count;
-    uint64_t refused_count;  /* by low resource simulation */
-    uint64_t full_count;     /* blocks of full page heap */
-    uint64_t light_count;    /* blocks that full page heap left to light, for lack of mappings */
-    uint64_t broken_count;   /* stacks that could not be walked */
+    uint64_t refused_count; /* by low resource simulation */
+    uint64_t full_count;    /* blocks of full page heap */
+    uint64_t light_count;   /* blocks that full page heap left to light, for lack of mappings */
+    uint64_t broken_count;  /* stacks that could not be walked */
     SIZE_T live_count;
     SIZE_T live_bytes;
     SIZE_T held_count; /* in the delayed-free queue */
@@ -327,8 +328,8 @@ struct nth_allocation {
 };
 
 /** Visit the allocations of a heap (NULL: all heaps) that are in use or held back, as of now, in
- * order of their making. `visit` returns FALSE to stop; it runs unlocked and may use the heaps; what is
- * allocated meanwhile may be left out. Returns the number visited.
+ * order of their making. `visit` returns FALSE to stop; it runs unlocked and may use the heaps;
+ * what is allocated meanwhile may be left out. Returns the number visited.
  *
  * Units:  bytes.
  * Errors: 0 when the verifier is off.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the verifier's tests share: the verifier over the tests' arena, its stops remembered, and real
- * shared objects to load. */
+ * What the verifier's tests share: the verifier over the tests' arena, its stops remembered, and
+ * real shared objects to load. */
 #ifndef NTH_TEST_WATCH_H
 #define NTH_TEST_WATCH_H
 

@@ -110,21 +110,35 @@ static inline PVOID allocate(const char *name, HANDLE handle, ULONG flags, SIZE_
     return allocate_locked(name, handle, flags, bytes, &status);
 }
 
+/* Out of line, so that the calls without a verifier keep their short way. */
+
+NTH_COLD static PVOID watched_allocate(const char *name, const void *address, HANDLE handle,
+                                       ULONG flags, SIZE_T bytes)
+{
+    const struct nth_caller caller = {name, address};
+    enum nth_status status;
+    return nth_verified_allocate(&caller, handle, flags, bytes, &status);
+}
+
+NTH_COLD static NTSTATUS watched_free(const char *name, const void *address, HANDLE handle,
+                                      ULONG flags, PVOID block)
+{
+    const struct nth_caller caller = {name, address};
+    return nth_verified_free(&caller, handle, flags, block);
+}
+
 PVOID RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
 {
-    enum nth_status status;
     if (nth_verifying()) {
-        return nth_verified_allocate(NTH_CALLER("RtlAllocateHeap"), HeapHandle, Flags, Size,
-                                     &status);
+        return watched_allocate("RtlAllocateHeap", NTH_RETURNS_TO, HeapHandle, Flags, Size);
     }
     return allocate("RtlAllocateHeap", HeapHandle, Flags, Size);
 }
 
 LPVOID HeapAlloc(HANDLE hHeap, DWORD dwFlags, SIZE_T dwBytes)
 {
-    enum nth_status status;
     if (nth_verifying()) {
-        return nth_verified_allocate(NTH_CALLER("HeapAlloc"), hHeap, dwFlags, dwBytes, &status);
+        return watched_allocate("HeapAlloc", NTH_RETURNS_TO, hHeap, dwFlags, dwBytes);
     }
     return allocate("HeapAlloc", hHeap, dwFlags, dwBytes);
 }
@@ -189,7 +203,7 @@ LOGICAL RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 {
     if (nth_verifying()) {
         return NT_SUCCESS(
-            nth_verified_free(NTH_CALLER("RtlFreeHeap"), HeapHandle, Flags, BaseAddress));
+            watched_free("RtlFreeHeap", NTH_RETURNS_TO, HeapHandle, Flags, BaseAddress));
     }
     return NT_SUCCESS(free_block("RtlFreeHeap", HeapHandle, Flags, BaseAddress));
 }
@@ -197,7 +211,7 @@ LOGICAL RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 BOOL HeapFree(HANDLE hHeap, DWORD dwFlags, LPVOID lpMem)
 {
     const NTSTATUS status = nth_verifying()
-                                ? nth_verified_free(NTH_CALLER("HeapFree"), hHeap, dwFlags, lpMem)
+                                ? watched_free("HeapFree", NTH_RETURNS_TO, hHeap, dwFlags, lpMem)
                                 : free_block("HeapFree", hHeap, dwFlags, lpMem);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);

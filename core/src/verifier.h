@@ -4,8 +4,8 @@
  * core/VERIFIER.md tells how it is built. Bottom up: verifier (state, memory, lock), verifier_text
  * (grammar), verifier_module, verifier_symbol, verifier_trace, verifier_stop, verifier_track
  * (allocations), verifier_mark (stamps and fills), verifier_page (full page heap), verifier_section
- * (critical sections), verifier_leak, verifier_look, verifier_call and verifier_heap (the calls of the
- * API). The API files ask nth_verifying() and nothing else of it. */
+ * (critical sections), verifier_leak, verifier_look, verifier_call and verifier_heap (the calls of
+ * the API). The API files ask nth_verifying() and nothing else of it. */
 #ifndef NTH_VERIFIER_H
 #define NTH_VERIFIER_H
 
@@ -341,9 +341,8 @@ struct nth_caller {
     const char *name;    /* of the call */
     const void *address; /* to which it returns */
 };
-#define NTH_CALLER(call_name)                                                                      \
-    (&(const struct nth_caller){(call_name),                                                       \
-                                __builtin_extract_return_addr(__builtin_return_address(0))})
+#define NTH_RETURNS_TO __builtin_extract_return_addr(__builtin_return_address(0))
+#define NTH_CALLER(call_name) (&(const struct nth_caller){(call_name), NTH_RETURNS_TO})
 
 PVOID nth_verified_allocate(const struct nth_caller *caller, HANDLE handle, ULONG flags,
                             SIZE_T bytes, enum nth_status *status);

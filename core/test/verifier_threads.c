@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The verifier under several threads: the books come out right, modules come and go meanwhile, and a
- * fork finds no lock held. */
+ * The verifier under several threads: the books come out right, modules come and go meanwhile, and
+ * a fork finds no lock held. */
 #include "support/watch.h"
 
 #include <pthread.h>

@@ -414,7 +414,9 @@ trial() {
     done
     mutated "$path" "$start" "$end" "$new" >"$work/$file.c"
     if [ -s "$dir/runs/last.$file.$function" ]; then
-        read -r favourite <"$dir/runs/last.$file.$function" || true
+        favourite=$(<"$dir/runs/last.$file.$function")
+        # Left by other killers, it may be none any more.
+        [[ " ${killers_of[$file]} " == *" $favourite "* ]] || favourite=''
     fi
     for killer in $favourite ${killers_of[$file]}; do
         for library in ${needs[$killer]//,/ }; do

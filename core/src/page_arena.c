@@ -35,8 +35,12 @@ struct nth_arena {
     uint64_t *touched;   /* a bit a page: committed since the last drop, so maybe dirty */
 };
 
-/* A resident arena that has touched so many times its limit drops all pages at the next reset. */
-#define RESIDENT_TIMES 4u
+/* An arena that has touched so many times its limit gives all pages back at the next reset; until
+ * then they are kept, because the next program commits most of them again. */
+#define KEPT_TIMES 4u
+
+/* So many pages at a time cost less to drop than to zero. */
+#define DROP_PAGES 16u
 
 static bool bit_get(const uint64_t *map, size_t idx)
 {
@@ -95,17 +99,23 @@ static size_t page_of(const struct nth_arena *arena, const void *place)
     return (size_t)((const char *)place - arena->base) / NTH_PAGE_BYTES;
 }
 
-/* A page that is not committed becomes so: accessible and zero. */
-static void page_open(struct nth_arena *arena, size_t idx)
+/* Pages that are not committed become so: accessible and zero. */
+static void pages_open(struct nth_arena *arena, size_t first, size_t count)
 {
-    char *page = arena->base + idx * NTH_PAGE_BYTES;
-    if (bit_get(arena->touched, idx)) {
-        nth_forget(page, NTH_PAGE_BYTES);
-        memset(page, 0, NTH_PAGE_BYTES);
+    char *place = arena->base + first * NTH_PAGE_BYTES;
+    const bool dropped = !arena->resident && count >= DROP_PAGES &&
+                         madvise(place, count * NTH_PAGE_BYTES, MADV_DONTNEED) == 0;
+    for (size_t idx = first; idx < first + count; idx++) {
+        if (bit_get(arena->touched, idx)) {
+            nth_forget(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES);
+        }
+        if (bit_get(arena->touched, idx) && !dropped) {
+            memset(arena->base + idx * NTH_PAGE_BYTES, 0, NTH_PAGE_BYTES);
+        }
+        arena->touched_pages += !bit_get(arena->touched, idx);
+        bit_put(arena->committed, idx, true);
+        bit_put(arena->touched, idx, true);
     }
-    arena->touched_pages += !bit_get(arena->touched, idx);
-    bit_put(arena->committed, idx, true);
-    bit_put(arena->touched, idx, true);
 }
 
 /* The machine's own protection; a resident arena needs it for pages that were never touched. */
@@ -144,10 +154,15 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     if (!pages_access(arena, base, first, count, executable != FALSE)) {
         return NTH_SEAM_REFUSED;
     }
-    for (size_t idx = first; idx < first + count; idx++) {
-        if (!bit_get(arena->committed, idx)) {
-            page_open(arena, idx);
+    for (size_t idx = first; idx < first + count;) {
+        size_t run = 0;
+        while (idx + run < first + count && !bit_get(arena->committed, idx + run)) {
+            run++;
         }
+        if (run > 0) {
+            pages_open(arena, idx, run);
+        }
+        idx += run + 1;
     }
     arena->high_page = first + count > arena->high_page ? first + count : arena->high_page;
     arena->committed_pages += fresh;
@@ -279,6 +294,12 @@ static void run_drop(char *place, size_t bytes)
     (void)madvise(place, bytes, MADV_DONTNEED);
 }
 
+static void run_close(char *place, size_t bytes)
+{
+    nth_forget(place, bytes);
+    (void)mprotect(place, bytes, PROT_NONE);
+}
+
 static void run_poison(char *place, size_t bytes)
 {
     nth_poison(place, bytes);
@@ -292,18 +313,18 @@ static void run_plain(char *place, size_t bytes)
 void nth_arena_reset(struct nth_arena *arena)
 {
     const size_t words = map_words(arena->high_page);
-    const bool keep =
-        arena->resident && arena->touched_pages / RESIDENT_TIMES <= arena->commit_max_pages;
-    if (keep) {
+    if (arena->touched_pages / KEPT_TIMES > arena->commit_max_pages) {
+        runs_each(arena, arena->touched, run_drop);
+        memset(arena->touched, 0, words * sizeof(uint64_t));
+        arena->touched_pages = 0;
+        arena->high_page = 0;
+    } else if (arena->resident) {
         runs_each(arena, arena->committed, run_poison);
         if (arena->has_executable) {
             runs_each(arena, arena->executable, run_plain);
         }
     } else {
-        runs_each(arena, arena->touched, run_drop);
-        memset(arena->touched, 0, words * sizeof(uint64_t));
-        arena->touched_pages = 0;
-        arena->high_page = 0;
+        runs_each(arena, arena->committed, run_close);
     }
     memset(arena->executable, 0, words * sizeof(uint64_t));
     arena->has_executable = false;

@@ -292,10 +292,19 @@ static void call_zero(void *context)
 RIG_UNSANITIZED static bool dirty(const struct rig_element *free)
 {
     const volatile unsigned char *bytes = (const volatile unsigned char *)free->address;
-    for (size_t at = 0; at < free->bytes && at < ZERO_LOOK_BYTES; at++) {
-        if (bytes[at] != 0) {
-            return true;
+    const size_t look = free->bytes < ZERO_LOOK_BYTES ? free->bytes : ZERO_LOOK_BYTES;
+    size_t at = 0;
+    if (free->address % sizeof(uintptr_t) == 0) { /* by words: the most of it */
+        const volatile uintptr_t *words = (const volatile uintptr_t *)free->address;
+        while (at + sizeof(uintptr_t) <= look && words[at / sizeof(uintptr_t)] == 0) {
+            at += sizeof(uintptr_t);
         }
+    }
+    while (at < look && bytes[at] == 0) {
+        at++;
+    }
+    if (at < look) {
+        return true;
     }
     return free->bytes > 0 && bytes[free->bytes - 1] != 0;
 }

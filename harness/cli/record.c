@@ -3,26 +3,23 @@
  * heaprig record: run a program with the recorder preloaded, turn what the recorder left into
  * traces, and cut windows out of them. Calls trace/ and the system. */
 #include "cli/cli.h"
+#include "cli/preloaded.h"
 
 #include "trace/raw.h"
 #include "trace/window.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define WINDOW_COUNT 8u
-#define PATH_BYTES ((size_t)PATH_MAX)
+#define PATH_BYTES RIG_PATH_BYTES
 
 struct options {
     const char *out;     /* -o */
@@ -56,25 +53,6 @@ static bool path_number(char *path, const char *stem, const char *mark, uint64_t
     return len >= 0 && (size_t)len < PATH_BYTES;
 }
 
-/* The recorder lies in ../lib, seen from this program. */
-static bool recorder_find(char *path)
-{
-    char program[PATH_BYTES];
-    const ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
-    if (len <= 0) {
-        return false;
-    }
-    program[len] = '\0';
-    char *slash = strrchr(program, '/');
-    if (slash == NULL) {
-        return false;
-    }
-    *slash = '\0';
-    char relative[PATH_BYTES];
-    return path_join(relative, program, "/../lib/libheaprig-record.so") &&
-           realpath(relative, path) != NULL;
-}
-
 static bool folder_make(const char *path)
 {
     struct stat status;
@@ -83,43 +61,6 @@ static bool folder_make(const char *path)
 }
 
 /* ---- Running the command -------------------------------------------------------------------- */
-
-static void child_run(char **command, const char *recorder, const char *raw, int problem)
-{
-    char preload[2 * PATH_BYTES];
-    const char *before = getenv("LD_PRELOAD");
-    const bool alone = before == NULL || *before == '\0';
-    const int len = snprintf(preload, sizeof(preload), "%s%s%s", recorder, alone ? "" : ":",
-                             alone ? "" : before);
-    errno = ENAMETOOLONG;
-    if (len >= 0 && (size_t)len < sizeof(preload) && setenv("LD_PRELOAD", preload, 1) == 0 &&
-        setenv("HEAPRIG_RECORD", raw, 1) == 0) {
-        (void)execvp(command[0], command);
-    }
-    const int error = errno;
-    _exit(write(problem, &error, sizeof(error)) == (ssize_t)sizeof(error) ? 127 : 126);
-}
-
-/* Until every process that came of the command has ended: none writes any more. */
-static int wait_all(pid_t child, const char *name)
-{
-    int status = 0;
-    for (;;) {
-        int one = 0;
-        const pid_t ended = waitpid(-1, &one, 0);
-        if (ended < 0 && errno != EINTR) {
-            return status;
-        }
-        if (ended == child) {
-            siginfo_t other = {.si_pid = 0};
-            status = one;
-            if (waitid(P_ALL, 0, &other, WEXITED | WNOHANG | WNOWAIT) == 0 && other.si_pid == 0) {
-                (void)fprintf(stderr, "heaprig record: %s: waiting for what it left running\n",
-                              name);
-            }
-        }
-    }
-}
 
 static void status_tell(const char *name, int status)
 {
@@ -130,40 +71,22 @@ static void status_tell(const char *name, int status)
     }
 }
 
-/* Zero when the command ran, whatever came of it. An interrupt from the keyboard is for the
- * command. */
+/* Zero when the command ran, whatever came of it. */
 static int command_run(char **command, const char *recorder, const char *raw)
 {
-    const struct sigaction ignore = {.sa_handler = SIG_IGN};
-    struct sigaction interrupt;
-    struct sigaction quit;
-    int problem[2];
-    if (pipe2(problem, O_CLOEXEC) != 0) {
-        return fail("pipe", strerror(errno));
+    const struct rig_preloaded what = {
+        .teller = "record",
+        .command = command,
+        .library = recorder,
+        .variable = "HEAPRIG_RECORD",
+        .value = raw,
+    };
+    int status = 0;
+    const int result = rig_preloaded_run(&what, &status);
+    if (result == 0) {
+        status_tell(command[0], status);
     }
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    (void)sigaction(SIGINT, &ignore, &interrupt);
-    (void)sigaction(SIGQUIT, &ignore, &quit);
-    const pid_t child = fork();
-    if (child == 0) {
-        (void)sigaction(SIGINT, &interrupt, NULL);
-        (void)sigaction(SIGQUIT, &quit, NULL);
-        child_run(command, recorder, raw, problem[1]);
-    }
-    const int fork_error = errno;
-    int error = 0;
-    (void)close(problem[1]);
-    const bool refused = child < 0 || read(problem[0], &error, sizeof(error)) == sizeof(error);
-    (void)close(problem[0]);
-    const int status = child < 0 ? 0 : wait_all(child, command[0]);
-    (void)sigaction(SIGINT, &interrupt, NULL);
-    (void)sigaction(SIGQUIT, &quit, NULL);
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
-    if (refused) {
-        return fail(command[0], strerror(child < 0 ? fork_error : error));
-    }
-    status_tell(command[0], status);
-    return 0;
+    return result;
 }
 
 /* ---- Finishing ------------------------------------------------------------------------------ */
@@ -364,7 +287,7 @@ static int record(const struct options *options)
     char longest[PATH_BYTES];
     const char *slash = strrchr(options->command[0], '/');
     const char *name = slash != NULL ? slash + 1 : options->command[0];
-    if (!recorder_find(recorder)) {
+    if (!rig_preloaded_find("libheaprig-record.so", recorder)) {
         return fail("../lib/libheaprig-record.so", "expected the recorder there; it comes with a "
                                                    "64-bit build without sanitizers and coverage");
     }

@@ -4,23 +4,19 @@
  * stop with its stacks, and the sums. The library writes a log, an object a line; every process
  * that comes of the command appends to it. Calls core's reader of settings and the system. */
 #include "cli/cli.h"
+#include "cli/preloaded.h"
 
 #include <ntheap/verifier.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATH_BYTES ((size_t)PATH_MAX)
 #define TEXT_BYTES ((size_t)2048)
 
 struct options {
@@ -98,83 +94,20 @@ static void lowres_add(struct options *options, const char *value)
 
 /* ---- Running -------------------------------------------------------------------------------- */
 
-/* The library lies in ../lib, seen from this program. */
-static bool library_find(char *path)
-{
-    char program[PATH_BYTES];
-    char relative[2 * PATH_BYTES];
-    const ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
-    program[len > 0 ? len : 0] = '\0';
-    char *slash = strrchr(program, '/');
-    if (slash == NULL) {
-        return false;
-    }
-    *slash = '\0';
-    (void)snprintf(relative, sizeof(relative), "%s/../lib/libntheap-malloc.so", program);
-    return realpath(relative, path) != NULL;
-}
-
-static void child_run(const struct options *options, const char *library, const char *log,
-                      int problem)
-{
-    char preload[2 * PATH_BYTES];
-    char settings[TEXT_BYTES + PATH_BYTES];
-    const char *before = getenv("LD_PRELOAD");
-    const bool alone = before == NULL || *before == '\0';
-    (void)snprintf(preload, sizeof(preload), "%s%s%s", library, alone ? "" : ":",
-                   alone ? "" : before);
-    (void)snprintf(settings, sizeof(settings), "%s,log=%s", options->text, log);
-    if (setenv("LD_PRELOAD", preload, 1) == 0 && setenv("NTHEAP_VERIFIER", settings, 1) == 0) {
-        (void)execvp(options->command[0], options->command);
-    }
-    const int error = errno;
-    _exit(write(problem, &error, sizeof(error)) == (ssize_t)sizeof(error) ? 127 : 126);
-}
-
-/* Until every process that came of the command has ended. */
-static int wait_all(pid_t child)
-{
-    int status = 0;
-    for (;;) {
-        int one = 0;
-        const pid_t ended = waitpid(-1, &one, 0);
-        if (ended < 0 && errno != EINTR) {
-            return status;
-        }
-        status = ended == child ? one : status;
-    }
-}
-
-/* 0 and the program's status when it ran. An interrupt from the keyboard is for the command. */
+/* 0 and the program's status when it ran. */
 static int command_run(const struct options *options, const char *library, const char *log,
                        int *status)
 {
-    const struct sigaction ignore = {.sa_handler = SIG_IGN};
-    struct sigaction interrupt;
-    struct sigaction quit;
-    int problem[2];
-    int error = 0;
-    if (pipe2(problem, O_CLOEXEC) != 0) {
-        return fail("pipe", strerror(errno));
-    }
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    (void)sigaction(SIGINT, &ignore, &interrupt);
-    (void)sigaction(SIGQUIT, &ignore, &quit);
-    const pid_t child = fork();
-    if (child == 0) {
-        (void)sigaction(SIGINT, &interrupt, NULL);
-        (void)sigaction(SIGQUIT, &quit, NULL);
-        child_run(options, library, log, problem[1]);
-    }
-    const int fork_error = errno;
-    (void)close(problem[1]);
-    const bool refused = child < 0 || read(problem[0], &error, sizeof(error)) == sizeof(error);
-    (void)close(problem[0]);
-    *status = child < 0 ? 0 : wait_all(child);
-    (void)sigaction(SIGINT, &interrupt, NULL);
-    (void)sigaction(SIGQUIT, &quit, NULL);
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
-    return refused ? fail(options->command[0], strerror(child < 0 ? fork_error : error)) : 0;
+    char settings[TEXT_BYTES + RIG_PATH_BYTES];
+    const struct rig_preloaded what = {
+        .teller = "verify",
+        .command = options->command,
+        .library = library,
+        .variable = "NTHEAP_VERIFIER",
+        .value = settings,
+    };
+    (void)snprintf(settings, sizeof(settings), "%s,log=%s", options->text, log);
+    return rig_preloaded_run(&what, status);
 }
 
 /* ---- Telling -------------------------------------------------------------------------------- */
@@ -303,12 +236,12 @@ static void log_tell(const struct options *options, FILE *log, FILE *to, struct 
 
 static int verify(const struct options *options)
 {
-    char library[PATH_BYTES];
+    char library[RIG_PATH_BYTES];
     char folder[] = "/tmp/heaprig-verify-XXXXXX";
     char log_path[sizeof(folder) + 8];
     struct sums sums = {0};
     int status = 0;
-    if (!library_find(library)) {
+    if (!rig_preloaded_find("libntheap-malloc.so", library)) {
         return fail("../lib/libntheap-malloc.so", "expected the library there; it comes with a "
                                                   "64-bit build without sanitizers");
     }

@@ -28,13 +28,6 @@
 #define WARM_COUNT 40u
 #define WARM_BYTES ((SIZE_T)100)
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 static PVOID warm_up(HANDLE heap)
 {
     PVOID block = NULL;
@@ -353,7 +346,7 @@ static void a_reservation_that_cannot_be_is_refused(void **state)
 static void a_reservation_at_the_very_end_is_taken(void **state)
 {
     (void)state;
-    const struct nth_region *usual = nth_region_of(heap_new());
+    const struct nth_region *usual = nth_region_of(rig_heap_new());
     const size_t each = (usual->hold_bytes + GRANULE - 1) & ~(GRANULE - 1);
     struct nth_arena *arena = nth_arena_create(20 * each + GRANULE, 0x400000);
     struct nth_seam seam = rig_seam();
@@ -467,11 +460,11 @@ static void demand_no_element(HANDLE heap, WORD flags, PVOID data)
 static void a_walk_does_not_go_on_from_what_is_no_element(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *base = heap;
     uint8_t *block = HeapAlloc(heap, 0, 100);
     uint8_t *large = HeapAlloc(heap, 0, LARGE_BYTES);
-    uint8_t *others = HeapAlloc(heap_new(), 0, 100);
+    uint8_t *others = HeapAlloc(rig_heap_new(), 0, 100);
     demand_no_element(heap, PROCESS_HEAP_UNCOMMITTED_RANGE, base);
     demand_no_element(heap, PROCESS_HEAP_UNCOMMITTED_RANGE, base + 2 * PAGE + 8);
     demand_no_element(heap, PROCESS_HEAP_UNCOMMITTED_RANGE, base + 3 * PAGE);
@@ -492,7 +485,7 @@ static void a_walk_meets_a_damaged_chunk_and_a_damaged_first_block(void **state)
 {
     (void)state;
     PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID first = HeapAlloc(heap, 0, 500);
     PVOID slot = warm_up(heap);
     while (entry.lpData != slot) {
@@ -520,8 +513,8 @@ static void a_walk_meets_a_damaged_chunk_and_a_damaged_first_block(void **state)
 static void a_slot_of_another_heap_is_not_given_to_this_one(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    HANDLE other = heap_new();
+    HANDLE heap = rig_heap_new();
+    HANDLE other = rig_heap_new();
     PVOID own = warm_up(heap);
     PVOID block = warm_up(other);
     for (unsigned round = 0; round < 2; round++) {
@@ -553,7 +546,7 @@ static void a_thread_leaves_a_magazine_whose_owner_is_damaged(void **state)
     (void)state;
     pthread_t thread;
     void *cache = NULL;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_int_equal(pthread_create(&thread, NULL, use_and_spoil, heap), 0);
     assert_int_equal(pthread_join(thread, &cache), 0);
     rig_report_forget();
@@ -599,7 +592,7 @@ static void compacting_all_heaps_tells_of_a_damaged_one(void **state)
 {
     (void)state;
     HEAP_OPTIMIZE_RESOURCES_INFORMATION wish = {.Version = HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION};
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_int_equal(RtlSetHeapInformation(NULL, HeapOptimizeResources, &wish, sizeof(wish)),
                      STATUS_SUCCESS);
     rig_report_demand_none();
@@ -684,7 +677,7 @@ static void a_section_that_the_forking_thread_holds_stays_its_own(void **state)
     (void)state;
     InitializeCriticalSection(&section);
     section_heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, &section, NULL);
-    plain_heap = heap_new();
+    plain_heap = rig_heap_new();
     free_heap = HeapCreate(HEAP_NO_SERIALIZE, 0, 0);
     assert_non_null(section_heap);
     EnterCriticalSection(&section);
@@ -765,7 +758,7 @@ static void an_address_far_from_every_heap_is_foreign(void **state)
     struct nth_seam seam = rig_seam();
     seam.pages = nth_pages_os();
     nth_seam_set(&seam);
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     const struct rig_outcome outcome = rig_free(heap, (PVOID)(uintptr_t)0x10000);
     rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
     rig_report_demand_field(NTH_CORRUPT_FOREIGN_POINTER, heap, (PVOID)(uintptr_t)0x10000, NULL);

@@ -2,9 +2,8 @@
  *
  * Hardware faults as exceptions, and what happens to those that are not ours. */
 #include "probe.h"
-#include "seh.h"
 
-#include "support/wild.h"
+#include "support/locked.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -56,30 +55,9 @@ static void demand_fault(enum kind kind, uintptr_t address, ULONG_PTR access)
     assert_true(record.ExceptionInformation[1] == address);
 }
 
-static uintptr_t locked; /* a page without access */
-
-/* In the body of each test: cmocka puts its own signal handlers around it. */
-static void begin(void **state)
-{
-    (void)state;
-    trace_start();
-    nth_seh_reset();
-    nth_seh_install();
-    locked = wild_map(2, PROT_NONE);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    wild_unmap(locked, 2);
-    assert_null(nth_self.frame);
-    assert_null(nth_self.unwind);
-    return 0;
-}
-
 static void access_is_told_apart_into_read_write_and_execute(void **state)
 {
-    begin(state);
+    locked_begin(state);
     demand_fault(READ, locked + 8, EXCEPTION_READ_FAULT);
     demand_fault(WRITE, locked + 24, EXCEPTION_WRITE_FAULT);
     demand_fault(CALL, locked + 32, EXCEPTION_EXECUTE_FAULT);
@@ -90,14 +68,14 @@ static void access_is_told_apart_into_read_write_and_execute(void **state)
 
 static void null_is_an_address_like_any_other(void **state)
 {
-    begin(state);
+    locked_begin(state);
     demand_fault(READ, 0, EXCEPTION_READ_FAULT);
     demand_fault(WRITE, 16, EXCEPTION_WRITE_FAULT);
 }
 
 static void exception_address_is_the_instruction(void **state)
 {
-    begin(state);
+    locked_begin(state);
     EXCEPTION_RECORD record = fault_of(CALL, locked + 64);
     assert_true((uintptr_t)record.ExceptionAddress == locked + 64);
     record = fault_of(READ, locked);
@@ -107,7 +85,7 @@ static void exception_address_is_the_instruction(void **state)
 
 static void address_that_the_kernel_does_not_give_is_all_ones(void **state)
 {
-    begin(state);
+    locked_begin(state);
     if (sizeof(void *) < 8) {
         skip();
     }
@@ -118,7 +96,7 @@ static void address_that_the_kernel_does_not_give_is_all_ones(void **state)
 
 static void second_and_third_fault_of_a_thread_are_caught_too(void **state)
 {
-    begin(state);
+    locked_begin(state);
     for (uintptr_t round = 0; round < 50; round++) {
         demand_fault(READ, locked + round, EXCEPTION_READ_FAULT);
         demand_fault(WRITE, locked + round, EXCEPTION_WRITE_FAULT);
@@ -127,7 +105,7 @@ static void second_and_third_fault_of_a_thread_are_caught_too(void **state)
 
 static void sigbus_is_an_access_violation(void **state)
 {
-    begin(state);
+    locked_begin(state);
     FILE *file = tmpfile();
     assert_non_null(file);
     void *base = mmap(NULL, WILD_PAGE_BYTES, PROT_READ, MAP_SHARED, fileno(file), 0);
@@ -150,7 +128,7 @@ static LONG filter_repairs(EXCEPTION_POINTERS *info, void *context)
 
 static void filter_may_repair_a_fault_and_go_on(void **state)
 {
-    begin(state);
+    locked_begin(state);
     NT_TRY
     {
         errno = 5;
@@ -171,7 +149,7 @@ static void filter_may_repair_a_fault_and_go_on(void **state)
 
 static void finally_blocks_run_on_the_way_out_of_a_fault(void **state)
 {
-    begin(state);
+    locked_begin(state);
     NT_TRY
     {
         NT_TRY
@@ -207,7 +185,7 @@ static LONG filter_faults(EXCEPTION_POINTERS *info, void *context)
 
 static void fault_in_a_filter_goes_outside(void **state)
 {
-    begin(state);
+    locked_begin(state);
     NT_TRY
     {
         NT_TRY
@@ -231,7 +209,7 @@ static void fault_in_a_filter_goes_outside(void **state)
 
 static void filter_that_is_no_code_is_a_fault_too(void **state)
 {
-    begin(state);
+    locked_begin(state);
     NT_TRY
     {
         NT_TRY
@@ -262,7 +240,7 @@ static LONG filter_answers_seven(EXCEPTION_POINTERS *info, void *context)
 
 static void wrong_answer_to_a_fault_raises_invalid_disposition(void **state)
 {
-    begin(state);
+    locked_begin(state);
     NT_TRY
     {
         NT_TRY
@@ -308,7 +286,7 @@ static LONG filter_returns_late(EXCEPTION_POINTERS *info, void *context)
 
 static void return_values_leave_no_trace_in_setjmp(void **state)
 {
-    begin(state);
+    locked_begin(state);
     unset = malloc(sizeof(*unset));
     assert_non_null(unset);
     NT_TRY
@@ -352,7 +330,7 @@ static void *thread_faults(void *context)
 
 static void each_thread_handles_its_own_faults(void **state)
 {
-    begin(state);
+    locked_begin(state);
     pthread_t threads[THREAD_COUNT];
     uintptr_t offsets[THREAD_COUNT];
     for (size_t idx = 0; idx < THREAD_COUNT; idx++) {
@@ -379,7 +357,7 @@ static void watch(PVOID instruction, BOOLEAN in_call)
 
 static void faults_are_counted_by_where_they_happen(void **state)
 {
-    begin(state);
+    locked_begin(state);
     struct nth_call call = {.name = "RtlFreeHeap"};
     nth_store_relaxed(&nth_faults.watch, watch);
     demand_fault(CALL, locked + 80, EXCEPTION_EXECUTE_FAULT);
@@ -407,7 +385,7 @@ static void faults_are_counted_by_where_they_happen(void **state)
     assert_null(nth_load_relaxed(&nth_faults.watch));
 }
 
-#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+#define TEST(name) cmocka_unit_test_teardown(name, locked_teardown)
 
 int main(void)
 {

@@ -1,36 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Faults that are not ours: they go to the handler that was there before. */
-#include "seh.h"
-
-#include "support/wild.h"
+#include "support/locked.h"
 
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static uintptr_t locked; /* a page without access */
-
-/* In the body of each test: cmocka puts its own signal handlers around it. */
-static void begin(void **state)
-{
-    (void)state;
-    trace_start();
-    nth_seh_reset();
-    nth_seh_install();
-    locked = wild_map(2, PROT_NONE);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    wild_unmap(locked, 2);
-    assert_null(nth_self.frame);
-    assert_null(nth_self.unwind);
-    return 0;
-}
 
 static void body_reads(void *context)
 {
@@ -82,7 +59,7 @@ static void install(void (*action)(int, siginfo_t *, void *), struct sigaction *
 
 static void fault_that_nobody_takes_reaches_the_handler_that_was_there(void **state)
 {
-    begin(state);
+    locked_begin(state);
     install(theirs, NULL);
     nth_seh_install();
     if (sigsetjmp(escape, 1) == 0) {
@@ -112,7 +89,7 @@ static void fault_that_nobody_takes_reaches_the_handler_that_was_there(void **st
 
 static void handler_without_siginfo_is_called_too(void **state)
 {
-    begin(state);
+    locked_begin(state);
     assert_true(signal(SIGSEGV, theirs_plain) != SIG_ERR);
     nth_seh_install();
     if (sigsetjmp(escape, 1) == 0) {
@@ -123,7 +100,7 @@ static void handler_without_siginfo_is_called_too(void **state)
 
 static void handler_that_jumps_out_is_called_at_every_fault(void **state)
 {
-    begin(state);
+    locked_begin(state);
     assert_true(signal(SIGSEGV, theirs_plain) != SIG_ERR);
     nth_seh_install();
     for (volatile int round = 0; round < 3; round++) {
@@ -136,7 +113,7 @@ static void handler_that_jumps_out_is_called_at_every_fault(void **state)
 
 static void installing_again_keeps_the_handler_found(void **state)
 {
-    begin(state);
+    locked_begin(state);
     assert_true(signal(SIGSEGV, theirs_plain) != SIG_ERR);
     for (unsigned count = 0; count < 10; count++) {
         nth_seh_install();
@@ -149,7 +126,7 @@ static void installing_again_keeps_the_handler_found(void **state)
 
 static void signal_that_a_program_sends_is_not_an_exception(void **state)
 {
-    begin(state);
+    locked_begin(state);
     install(theirs, NULL);
     nth_seh_install();
     if (sigsetjmp(escape, 1) == 0) {
@@ -227,7 +204,7 @@ static void demand_killed(void (*body)(void))
 
 static void fault_that_nobody_takes_ends_the_process_where_nothing_was_installed(void **state)
 {
-    begin(state);
+    locked_begin(state);
     demand_killed(child_default);
     demand_killed(child_ignored);
     demand_killed(child_sent);
@@ -264,13 +241,13 @@ static void child_chain(void)
 
 static void handler_that_calls_ours_in_turn_ends_at_the_very_first_one(void **state)
 {
-    begin(state);
+    locked_begin(state);
     const int status = child_status(child_chain);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 17);
 }
 
-#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+#define TEST(name) cmocka_unit_test_teardown(name, locked_teardown)
 
 /* Before any test, so that it is the very first handler found. */
 static int first(void **state)

@@ -25,20 +25,6 @@
 #define LARGE_BYTES ((SIZE_T)0x90000)
 #define START NTH_LFH_START_COUNT
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
-static PVOID block_new(HANDLE heap, SIZE_T bytes)
-{
-    PVOID block = HeapAlloc(heap, 0, bytes);
-    assert_non_null(block);
-    return block;
-}
-
 static BOOLEAN is_front(HANDLE heap, PVOID block)
 {
     return forge_block(heap, block).state == NTH_BLOCK_SLOT_BUSY;
@@ -48,7 +34,7 @@ static BOOLEAN is_front(HANDLE heap, PVOID block)
 static unsigned starts_after(HANDLE heap, SIZE_T bytes)
 {
     for (unsigned count = 1; count < 10u * START; count++) {
-        if (is_front(heap, block_new(heap, bytes))) {
+        if (is_front(heap, rig_block_new(heap, bytes))) {
             return count;
         }
     }
@@ -63,7 +49,7 @@ static unsigned starts_after(HANDLE heap, SIZE_T bytes)
 static void a_class_starts_with_its_eighteenth_block(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_int_equal(starts_after(heap, FIRST_BYTES), START);
     assert_int_equal(starts_after(heap, SECOND_BYTES), START);
 }
@@ -72,18 +58,18 @@ static void a_class_starts_with_its_eighteenth_block(void **state)
 static void a_block_that_is_resized_counts_for_its_new_class(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, SECOND_BYTES);
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, SECOND_BYTES);
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, FIRST_BYTES), block);
     assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
     assert_int_equal(starts_after(heap, SECOND_BYTES), START);
-    heap = heap_new();
-    block = block_new(heap, FIRST_BYTES);
+    heap = rig_heap_new();
+    block = rig_block_new(heap, FIRST_BYTES);
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, SECOND_BYTES), block);
     assert_int_equal(starts_after(heap, FIRST_BYTES), START);
     assert_int_equal(starts_after(heap, SECOND_BYTES), START - 1u);
-    heap = heap_new();
-    block = block_new(heap, FIRST_BYTES); /* past the front end's sizes, and back */
+    heap = rig_heap_new();
+    block = rig_block_new(heap, FIRST_BYTES); /* past the front end's sizes, and back */
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 20000), block);
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, SECOND_BYTES), block);
     assert_int_equal(starts_after(heap, FIRST_BYTES), START);
@@ -93,8 +79,8 @@ static void a_block_that_is_resized_counts_for_its_new_class(void **state)
 static void a_block_that_is_resized_within_its_class_counts_once(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, 1000); /* classes of 64 bytes there */
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, 1000); /* classes of 64 bytes there */
     for (SIZE_T bytes = 976; bytes < 1010; bytes += 8) {
         assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, bytes), block);
     }
@@ -104,9 +90,9 @@ static void a_block_that_is_resized_within_its_class_counts_once(void **state)
 static void a_block_that_cannot_be_resized_counts_as_before(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, FIRST_BYTES);
-    (void)block_new(heap, FIRST_BYTES);
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, FIRST_BYTES);
+    (void)rig_block_new(heap, FIRST_BYTES);
     for (unsigned count = 0; count < 5; count++) {
         assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, SECOND_BYTES));
     }
@@ -117,9 +103,9 @@ static void a_block_that_cannot_be_resized_counts_as_before(void **state)
 static void a_block_that_moves_counts_for_its_new_class(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, FIRST_BYTES);
-    (void)block_new(heap, FIRST_BYTES);
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, FIRST_BYTES);
+    (void)rig_block_new(heap, FIRST_BYTES);
     assert_ptr_not_equal(HeapReAlloc(heap, 0, block, SECOND_BYTES), block);
     assert_int_equal(starts_after(heap, SECOND_BYTES), START - 1u);
     assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
@@ -128,7 +114,7 @@ static void a_block_that_moves_counts_for_its_new_class(void **state)
 static void the_largest_class_ends_where_the_front_end_does(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_int_equal(starts_after(heap, NTH_LFH_MAX_BYTES - NTH_HEADER_BYTES), START);
     assert_int_equal(starts_after(heap, NTH_LFH_MAX_BYTES - NTH_HEADER_BYTES + 1u), 0);
 }
@@ -142,30 +128,30 @@ static void no_slot_is_larger_than_the_heap_allows(void **state)
     assert_non_null(heap);
     assert_int_equal(starts_after(heap, 1000), START);
     for (unsigned count = 0; count < START; count++) {
-        (void)block_new(heap, 1000);
+        (void)rig_block_new(heap, 1000);
     }
     assert_null(HeapAlloc(heap, 0, 1001));
     assert_null(HeapAlloc(heap, 0, 1010));
-    (void)block_new(heap, 1000);
+    (void)rig_block_new(heap, 1000);
 }
 
 /* A thousand allocations in all start a class, too, though few are outstanding. */
 static void a_class_starts_with_its_thousandth_allocation(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned count = 1; count < NTH_LFH_START_TOTAL; count++) {
-        PVOID block = block_new(heap, FIRST_BYTES);
+        PVOID block = rig_block_new(heap, FIRST_BYTES);
         assert_false(is_front(heap, block));
         assert_true(HeapFree(heap, 0, block));
     }
-    assert_true(is_front(heap, block_new(heap, FIRST_BYTES)));
+    assert_true(is_front(heap, rig_block_new(heap, FIRST_BYTES)));
 }
 
 static void blocks_with_a_user_value_do_not_count(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned count = 0; count < 2u * START; count++) {
         PVOID block = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE, FIRST_BYTES);
         assert_int_equal(forge_block(heap, block).state, NTH_BLOCK_BUSY);
@@ -190,11 +176,11 @@ static uint32_t chunk_count_of(HANDLE heap, PVOID slot)
 static void chunks_of_a_class_grow_up_to_a_limit(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint32_t seen = 0;
     uint64_t chunk_units = 0;
     for (unsigned count = 0; count < 3000; count++) {
-        PVOID block = block_new(heap, FIRST_BYTES);
+        PVOID block = rig_block_new(heap, FIRST_BYTES);
         if (!is_front(heap, block)) {
             continue;
         }
@@ -221,9 +207,9 @@ static void empty_chunks_go_back_but_for_one(void **state)
     (void)state;
     enum { COUNT = 1500 };
     static PVOID blocks[COUNT];
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned idx = 0; idx < COUNT; idx++) {
-        blocks[idx] = block_new(heap, FIRST_BYTES);
+        blocks[idx] = rig_block_new(heap, FIRST_BYTES);
     }
     const uint32_t most = chunk_count_of(heap, blocks[COUNT - 1]);
     assert_true(most > 3);
@@ -236,7 +222,7 @@ static void empty_chunks_go_back_but_for_one(void **state)
     (void)HeapCompact(heap, 0);
     assert_true(forge_inside(heap)->state.chunk_count == 0);
     assert_true(forge_inside(heap)->state.chunk_units == 0);
-    PVOID again = block_new(heap, FIRST_BYTES); /* the class has started for good */
+    PVOID again = rig_block_new(heap, FIRST_BYTES); /* the class has started for good */
     assert_true(is_front(heap, again));
     assert_int_equal(chunk_count_of(heap, again), 1);
 }
@@ -270,9 +256,9 @@ static void slots_at_hand_need_no_lock(void **state)
     counting.acquire = acquire_counted;
     seam.locks = &counting;
     nth_seam_set(&seam);
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned count = 0; count < 3u * START; count++) {
-        (void)block_new(heap, FIRST_BYTES);
+        (void)rig_block_new(heap, FIRST_BYTES);
     }
     for (unsigned round = 0; round < 5; round++) {
         if (round == 1) {
@@ -284,12 +270,12 @@ static void slots_at_hand_need_no_lock(void **state)
             PVOID block = HeapAlloc(heap, HEAP_NO_SERIALIZE, FIRST_BYTES);
             assert_true(HeapFree(heap, HEAP_NO_SERIALIZE, block));
         }
-        blocks[0] = block_new(heap, FIRST_BYTES);
+        blocks[0] = rig_block_new(heap, FIRST_BYTES);
         assert_true(HeapFree(heap, 0, blocks[0]));
         acquired = 0;
         for (unsigned count = 0; count < 100; count++) {
             for (unsigned idx = 0; idx < 4; idx++) {
-                blocks[idx] = block_new(heap, FIRST_BYTES - idx);
+                blocks[idx] = rig_block_new(heap, FIRST_BYTES - idx);
             }
             for (unsigned idx = 0; idx < 4; idx++) {
                 assert_true(HeapFree(heap, 0, blocks[idx]));
@@ -307,9 +293,9 @@ static void a_magazine_grows_where_a_thread_takes_as_well_as_gives(void **state)
     (void)state;
     enum { COUNT = 600 };
     static PVOID blocks[COUNT];
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned idx = 0; idx < COUNT; idx++) {
-        blocks[idx] = block_new(heap, 400);
+        blocks[idx] = rig_block_new(heap, 400);
     }
     const uint32_t bucket = forge_block(heap, blocks[COUNT - 1]).bucket;
     const uint32_t most = nth_bucket_magazine(bucket);
@@ -321,7 +307,7 @@ static void a_magazine_grows_where_a_thread_takes_as_well_as_gives(void **state)
             assert_true(HeapFree(heap, 0, blocks[idx]));
         }
         for (unsigned idx = 30; idx < COUNT; idx++) {
-            blocks[idx] = block_new(heap, 400);
+            blocks[idx] = rig_block_new(heap, 400);
         }
         const uint32_t twice_limit = 2u * limit < most ? 2u * limit : most;
         limit = magazine_limit(heap, blocks[COUNT - 1]);
@@ -336,13 +322,13 @@ static void damage_is_noticed_on_the_way_without_the_lock(void **state)
 {
     (void)state;
     static const uint8_t changes[] = {NTH_TAG_BUSY, NTH_TAG_START, 1u, 2u, 8u};
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID slot = NULL;
     for (unsigned count = 0; count < 3u * START; count++) {
-        slot = block_new(heap, FIRST_BYTES);
+        slot = rig_block_new(heap, FIRST_BYTES);
     }
     assert_true(HeapFree(heap, 0, slot));
-    slot = block_new(heap, FIRST_BYTES); /* from the magazine */
+    slot = rig_block_new(heap, FIRST_BYTES); /* from the magazine */
     const struct nth_block block = forge_block(heap, slot);
     uint8_t *tag = nth_tag_at(block.region, block.offset);
     for (size_t idx = 0; idx < sizeof(changes); idx++) {
@@ -382,10 +368,10 @@ static SIZE_T allocated(HANDLE heap)
 static void a_resize_that_cannot_give_the_old_block_back_is_undone(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *slot = NULL;
     for (unsigned count = 0; count < 2u * START; count++) {
-        slot = block_new(heap, FIRST_BYTES);
+        slot = rig_block_new(heap, FIRST_BYTES);
     }
     memset(slot, 0x5A, FIRST_BYTES);
     struct nth_cache *cache = nth_cache_at(forge_inside(heap), 0);
@@ -411,12 +397,12 @@ static void a_resize_that_cannot_give_the_old_block_back_is_undone(void **state)
 static void a_resize_clears_what_is_new_and_no_more(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (SIZE_T first = 50; first < 2000; first += 650) {
         for (unsigned moved = 0; moved < 2; moved++) {
-            uint8_t *block = block_new(heap, first);
+            uint8_t *block = rig_block_new(heap, first);
             if (moved != 0) {
-                (void)block_new(heap, 40);
+                (void)rig_block_new(heap, 40);
             }
             memset(block, 0x5A, first);
             block = HeapReAlloc(heap, HEAP_ZERO_MEMORY, block, 3 * first);
@@ -453,7 +439,7 @@ static void heaps_at_the_edge_of_the_first_table_are_heaps_as_any(void **state)
     assert_int_equal(GetProcessHeaps(FIRST_TABLE + 8, listed), FIRST_TABLE + 4);
     assert_memory_equal(listed, heaps, sizeof(heaps));
     for (unsigned idx = FIRST_TABLE - 2; idx < FIRST_TABLE + 2; idx++) {
-        PVOID block = block_new(heaps[idx], 40);
+        PVOID block = rig_block_new(heaps[idx], 40);
         assert_true(HeapLock(heaps[idx]));
         assert_true(HeapUnlock(heaps[idx]));
         assert_true(HeapFree(heaps[idx], 0, block));
@@ -465,7 +451,7 @@ static void heaps_at_the_edge_of_the_first_table_are_heaps_as_any(void **state)
     for (unsigned idx = FIRST_TABLE - 2; idx < FIRST_TABLE + 2; idx++) {
         heaps[idx] = HeapCreate(0, 0, PAGE);
         assert_non_null(heaps[idx]);
-        (void)block_new(heaps[idx], 40);
+        (void)rig_block_new(heaps[idx], 40);
     }
     assert_int_equal(GetProcessHeaps(FIRST_TABLE + 8, listed), FIRST_TABLE + 4);
     assert_ptr_equal(listed[FIRST_TABLE - 1], heaps[FIRST_TABLE + 3]);
@@ -530,8 +516,8 @@ static void a_thousand_heaps_have_a_slot_each(void **state)
 static void the_map_has_a_region_to_its_last_byte(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    uint8_t *large = block_new(heap, LARGE_BYTES);
+    HANDLE heap = rig_heap_new();
+    uint8_t *large = rig_block_new(heap, LARGE_BYTES);
     const struct nth_region *region = nth_region_of(large);
     uint8_t *end = (uint8_t *)(uintptr_t)(region->hold_base + region->hold_bytes);
     assert_int_equal(region->hold_bytes % GRANULE, 0);
@@ -572,7 +558,7 @@ static void a_reservation_that_a_heap_has_already_is_refused(void **state)
     seam.pages = &twice;
     again_base = NULL;
     nth_seam_set(&seam);
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     const struct nth_region *region = nth_region_of(heap);
     for (size_t at = 0; at < region->bytes; at += GRANULE) {
         again_base = (uint8_t *)heap + at;
@@ -621,9 +607,9 @@ static void use_front_in_child(void)
 static void a_child_finds_gates_open_and_locks_free(void **state)
 {
     (void)state;
-    shared_heap = heap_new();
+    shared_heap = rig_heap_new();
     for (unsigned count = 0; count < 2u * START; count++) {
-        (void)block_new(shared_heap, FIRST_BYTES);
+        (void)rig_block_new(shared_heap, FIRST_BYTES);
     }
     assert_int_equal(in_child(use_front_in_child), 0);
 }
@@ -635,9 +621,9 @@ static void after_a_reset_nothing_is_remembered_of_the_heaps_before(void **state
     for (unsigned round = 0; round < 3; round++) {
         struct nth_seam seam = rig_seam();
         nth_seam_set(&seam);
-        HANDLE heap = heap_new();
+        HANDLE heap = rig_heap_new();
         for (unsigned count = 0; count < 2u * START; count++) {
-            (void)block_new(heap, FIRST_BYTES);
+            (void)rig_block_new(heap, FIRST_BYTES);
         }
         (void)rig_setup(state);
         for (size_t idx = 0; idx < NTH_HOT_COUNT; idx++) {
@@ -654,7 +640,7 @@ static void after_a_reset_nothing_is_remembered_of_the_heaps_before(void **state
 static void a_slot_that_is_free_holds_nothing(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     struct nth_slot *slot = nth_heap_find(heap);
     const uint32_t idx = slot->idx;
     assert_true(HeapLock(heap));
@@ -850,7 +836,7 @@ static void what_is_not_taken_back_is_tried_again(void **state)
     keeps = FALSE;
     nth_seam_set(&seam);
     for (unsigned idx = 0; idx < COUNT; idx++) {
-        heaps[idx] = heap_new();
+        heaps[idx] = rig_heap_new();
     }
     keeps = TRUE;
     for (unsigned idx = 0; idx < COUNT; idx++) {
@@ -898,12 +884,12 @@ static void rubbish_in_new_pages_does_no_harm(void **state)
         assert_non_null(HeapAlloc(heap, 0, 100));
         assert_true(HeapValidate(heap, 0, NULL));
     }
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned count = 0; count < 20u * START; count++) {
-        (void)block_new(heap, FIRST_BYTES);
+        (void)rig_block_new(heap, FIRST_BYTES);
     }
-    (void)block_new(heap, 0x60000);
-    (void)block_new(heap, LARGE_BYTES);
+    (void)rig_block_new(heap, 0x60000);
+    (void)rig_block_new(heap, LARGE_BYTES);
     const uint8_t *zeroes = HeapAlloc(heap, HEAP_ZERO_MEMORY, LARGE_BYTES);
     assert_non_null(zeroes);
     for (size_t idx = 0; idx < LARGE_BYTES; idx += 61) {
@@ -920,22 +906,22 @@ static void rubbish_in_new_pages_does_no_harm(void **state)
 static void a_base_of_another_heap_is_taken_when_there_is_no_other(void **state)
 {
     (void)state;
-    const struct nth_region *usual = nth_region_of(heap_new());
+    const struct nth_region *usual = nth_region_of(rig_heap_new());
     const size_t each = (usual->hold_bytes + GRANULE - 1) & ~(GRANULE - 1);
     struct nth_arena *arena = nth_arena_create(3 * each + GRANULE, 0x100000); /* and the map */
     struct nth_seam seam = rig_seam();
     seam.pages = nth_arena_pages(arena);
     nth_seam_set(&seam);
-    HANDLE first = heap_new();
-    HANDLE second = heap_new();
+    HANDLE first = rig_heap_new();
+    HANDLE second = rig_heap_new();
     assert_true(HeapDestroy(first));
-    HANDLE third = heap_new();
+    HANDLE third = rig_heap_new();
     assert_ptr_not_equal(third, first);
     assert_true(HeapDestroy(third));
-    HANDLE fourth = heap_new();
+    HANDLE fourth = rig_heap_new();
     assert_true(fourth == first || fourth == third);
     assert_int_equal(nth_balance_now().reservation_count, 2 + nth_map.used_max);
-    HANDLE fifth = heap_new();
+    HANDLE fifth = rig_heap_new();
     assert_true(fifth == first || fifth == third);
     assert_null(HeapCreate(0, 0, 0));
     assert_true(HeapDestroy(fourth));
@@ -958,7 +944,7 @@ static void second_keys_are_odd(void **state)
         seam.seed = seed;
         nth_seam_set(&seam);
         for (unsigned count = 0; count < 10; count++) {
-            assert_true((forge_inside(heap_new())->config.key.second & 1u) != 0);
+            assert_true((forge_inside(rig_heap_new())->config.key.second & 1u) != 0);
         }
         assert_true((nth_process.key.second & 1u) != 0);
     }
@@ -972,11 +958,11 @@ static void a_heap_with_damaged_lists_is_destroyed_whole(void **state)
     (void)state;
     for (unsigned kind = 0; kind < 5; kind++) {
         (void)rig_setup(state);
-        HANDLE heap = heap_new();
-        (void)block_new(heap, LARGE_BYTES);
-        PVOID large = block_new(heap, LARGE_BYTES);
-        (void)block_new(heap, 0x7E000);
-        (void)block_new(heap, 0x7E000);
+        HANDLE heap = rig_heap_new();
+        (void)rig_block_new(heap, LARGE_BYTES);
+        PVOID large = rig_block_new(heap, LARGE_BYTES);
+        (void)rig_block_new(heap, 0x7E000);
+        (void)rig_block_new(heap, 0x7E000);
         struct nth_heap *inside = forge_inside(heap);
         if (kind == 0) {
             inside->state.large_first = 0x10000;
@@ -1006,7 +992,7 @@ static void a_free_block_of_twenty_four_megabytes_is_one(void **state)
     assert_non_null(heap);
     assert_true(HeapValidate(heap, 0, NULL));
     assert_true(HeapCompact(heap, 0) > 0x17F0000);
-    PVOID block = block_new(heap, 0x40000);
+    PVOID block = rig_block_new(heap, 0x40000);
     assert_true(HeapFree(heap, 0, block));
     assert_true(HeapValidate(heap, 0, NULL));
 }
@@ -1030,7 +1016,7 @@ static void segments_past_the_first_thirty_two_are_as_the_others(void **state)
     RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .SegmentReserve = GRANULE};
     HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, GRANULE, 0, NULL, &wanted);
     for (unsigned idx = 0; idx < COUNT; idx++) {
-        blocks[idx] = block_new(heap, 0x7E000);
+        blocks[idx] = rig_block_new(heap, 0x7E000);
     }
     const size_t most = segment_total(heap);
     assert_true(most > NTH_SEGMENT_NEAR_COUNT);
@@ -1044,7 +1030,7 @@ static void segments_past_the_first_thirty_two_are_as_the_others(void **state)
     assert_true(segment_total(heap) < most);
     assert_true(HeapValidate(heap, 0, NULL));
     for (unsigned idx = 0; idx < COUNT; idx += 3) {
-        blocks[idx] = block_new(heap, 0x7E000);
+        blocks[idx] = rig_block_new(heap, 0x7E000);
     }
     assert_true(forge_inside(heap)->state.segment_count <= numbers + 1);
     assert_true(nth_balance_now().reservation_count <= reserved + 1);
@@ -1059,7 +1045,7 @@ static void compacting_tells_the_largest_free_block(void **state)
     HANDLE heap = HeapCreate(0, 0, 0x20000);
     PVOID blocks[8];
     for (unsigned idx = 0; idx < 8; idx++) {
-        blocks[idx] = block_new(heap, 1000 + 512 * idx);
+        blocks[idx] = rig_block_new(heap, 1000 + 512 * idx);
     }
     PVOID rest = HeapAlloc(heap, 0, HeapCompact(heap, 0));
     assert_non_null(rest);

@@ -12,26 +12,12 @@
 #define PAGE ((SIZE_T)NTH_PAGE_BYTES)
 #define GRANULE ((SIZE_T)NTH_GRANULE_BYTES)
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
-static PVOID block_new(HANDLE heap, SIZE_T bytes)
-{
-    PVOID block = HeapAlloc(heap, 0, bytes);
-    assert_non_null(block);
-    return block;
-}
-
 /* A class of the front end at work: the last of enough blocks of one size. */
 static PVOID slot_new(HANDLE heap)
 {
     PVOID block = NULL;
     for (unsigned count = 0; count < 40; count++) {
-        block = block_new(heap, 100);
+        block = rig_block_new(heap, 100);
     }
     return block;
 }
@@ -78,7 +64,7 @@ static void provoke_BAD_HANDLE(void **state)
 static void provoke_STALE_HANDLE(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_true(HeapDestroy(heap));
     demand_alloc_fails(heap, 8);
     rig_report_demand_field(NTH_CORRUPT_STALE_HANDLE, heap, NULL, NULL);
@@ -87,8 +73,8 @@ static void provoke_STALE_HANDLE(void **state)
 static void provoke_DOUBLE_FREE(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, 100);
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, 100);
     assert_true(HeapFree(heap, 0, block));
     demand_free_fails(heap, block);
     rig_report_demand_field(NTH_CORRUPT_DOUBLE_FREE, heap, block, NULL);
@@ -97,8 +83,8 @@ static void provoke_DOUBLE_FREE(void **state)
 static void provoke_INTERIOR_POINTER(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID inside = (uint8_t *)block_new(heap, 100) + 32;
+    HANDLE heap = rig_heap_new();
+    PVOID inside = (uint8_t *)rig_block_new(heap, 100) + 32;
     demand_free_fails(heap, inside);
     rig_report_demand_field(NTH_CORRUPT_INTERIOR_POINTER, heap, inside, NULL);
 }
@@ -106,8 +92,8 @@ static void provoke_INTERIOR_POINTER(void **state)
 static void provoke_MISALIGNED_POINTER(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID off = (uint8_t *)block_new(heap, 100) + 4;
+    HANDLE heap = rig_heap_new();
+    PVOID off = (uint8_t *)rig_block_new(heap, 100) + 4;
     demand_free_fails(heap, off);
     rig_report_demand_field(NTH_CORRUPT_MISALIGNED_POINTER, heap, off, NULL);
 }
@@ -116,7 +102,7 @@ static void provoke_FOREIGN_POINTER(void **state)
 {
     (void)state;
     static uint64_t mine[8] __attribute__((aligned(16)));
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     demand_free_fails(heap, mine);
     rig_report_demand_field(NTH_CORRUPT_FOREIGN_POINTER, heap, mine, NULL);
 }
@@ -124,9 +110,9 @@ static void provoke_FOREIGN_POINTER(void **state)
 static void provoke_WRONG_HEAP(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    HANDLE other = heap_new();
-    PVOID block = block_new(other, 100);
+    HANDLE heap = rig_heap_new();
+    HANDLE other = rig_heap_new();
+    PVOID block = rig_block_new(other, 100);
     demand_free_fails(heap, block);
     rig_report_demand_field(NTH_CORRUPT_WRONG_HEAP, heap, block, NULL);
     assert_true(HeapFree(other, 0, block));
@@ -137,8 +123,8 @@ static void provoke_WRONG_HEAP(void **state)
 static void provoke_BLOCK_HEADER(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, 100);
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, 100);
     flip_field(heap, "block.header", block, 0);
     demand_free_fails(heap, block);
     rig_report_demand_field(NTH_CORRUPT_BLOCK_HEADER, heap, block, "block.header");
@@ -147,7 +133,7 @@ static void provoke_BLOCK_HEADER(void **state)
 static void provoke_FREE_LINK(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     const PVOID block = rig_field_named(heap, "free.next", NULL).block;
     flip_field(heap, "free.next", NULL, 0);
     demand_alloc_fails(heap, 100);
@@ -158,9 +144,9 @@ static void provoke_FREE_LINK(void **state)
 static void provoke_FREE_FOOTER(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID first = block_new(heap, 100);
-    PVOID second = block_new(heap, 300);
+    HANDLE heap = rig_heap_new();
+    PVOID first = rig_block_new(heap, 100);
+    PVOID second = rig_block_new(heap, 300);
     assert_true(HeapFree(heap, 0, first));
     flip_field(heap, "free.footer", first, 0);
     demand_free_fails(heap, second);
@@ -170,7 +156,7 @@ static void provoke_FREE_FOOTER(void **state)
 static void provoke_CHUNK(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     slot_new(heap);
     const struct nth_field field = rig_field_named(heap, "chunk.info", NULL);
     rig_flip(field.address);
@@ -182,7 +168,7 @@ static void provoke_USER_INFO(void **state)
 {
     (void)state;
     PVOID value = NULL;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE, 100);
     flip_field(heap, "block.user_value", block, 0);
     const struct rig_args args = {
@@ -197,7 +183,7 @@ static void provoke_USER_INFO(void **state)
 static void provoke_FREE_LIST(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     flip_field(heap, "heap.bin_map", NULL, 0);
     demand_alloc_fails(heap, 100);
     rig_report_demand_field(NTH_CORRUPT_FREE_LIST, heap, NULL, "heap.bin_map");
@@ -207,9 +193,9 @@ static void provoke_FREE_LIST(void **state)
 static void provoke_BLOCK_MAP(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID first = block_new(heap, 100);
-    PVOID second = block_new(heap, 300);
+    HANDLE heap = rig_heap_new();
+    PVOID first = rig_block_new(heap, 100);
+    PVOID second = rig_block_new(heap, 300);
     const struct nth_field field = rig_field_named(heap, "block.tag", second);
     nth_poke(field.address, nth_peek(field.address) ^ NTH_TAG_START);
     demand_free_fails(heap, first);
@@ -219,7 +205,7 @@ static void provoke_BLOCK_MAP(void **state)
 static void provoke_CACHE(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     slot_new(heap);
     const struct nth_field counts = rig_field_named(heap, "cache.counts", NULL);
     for (size_t offset = 0; offset < counts.bytes; offset += sizeof(uint64_t)) {
@@ -232,8 +218,8 @@ static void provoke_CACHE(void **state)
 static void provoke_LARGE_BLOCK(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    PVOID block = block_new(heap, 0x100000);
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, 0x100000);
     struct nth_region *region = nth_region_of(block);
     rig_flip(&region->requested);
     demand_free_fails(heap, block);
@@ -246,8 +232,8 @@ static void provoke_SEGMENT(void **state)
     (void)state;
     RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .SegmentReserve = GRANULE};
     HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, GRANULE, 0, NULL, &wanted);
-    PVOID block = block_new(heap, 0xC000);
-    block = block_new(heap, 0xC000); /* in a further segment */
+    PVOID block = rig_block_new(heap, 0xC000);
+    block = rig_block_new(heap, 0xC000); /* in a further segment */
     struct nth_region *region = nth_region_of(block);
     assert_true(nth_region_number(region) > 0);
     rig_flip(&region->bytes);
@@ -259,7 +245,7 @@ static void provoke_SEGMENT(void **state)
 static void provoke_PAGE_MAP(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     flip_field(heap, "region.pages", NULL, 0);
     demand_validate_fails(heap);
     rig_report_demand_field(NTH_CORRUPT_PAGE_MAP, heap, NULL, "region.pages");
@@ -268,7 +254,7 @@ static void provoke_PAGE_MAP(void **state)
 static void provoke_HEAP_CONFIG(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     flip_field(heap, "heap.config", NULL, offsetof(struct nth_config, threshold_bytes));
     demand_alloc_fails(heap, 100);
     rig_report_demand_field(NTH_CORRUPT_HEAP_CONFIG, heap, NULL, "heap.config");
@@ -277,7 +263,7 @@ static void provoke_HEAP_CONFIG(void **state)
 static void provoke_HEAP_STATE(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     flip_field(heap, "heap.state", NULL, offsetof(struct nth_state, free_units));
     demand_alloc_fails(heap, 100);
     rig_report_demand_field(NTH_CORRUPT_HEAP_STATE, heap, NULL, "heap.state");
@@ -286,7 +272,7 @@ static void provoke_HEAP_STATE(void **state)
 static void provoke_HEAP_MIRROR(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     flip_field(heap, "heap.flags", NULL, 0);
     demand_validate_fails(heap);
     rig_report_demand_field(NTH_CORRUPT_HEAP_MIRROR, heap, NULL, "heap.mirror");
@@ -306,7 +292,7 @@ static void fault_in_commit(void)
 static void provoke_DAMAGED(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     no_access = wild_map(1, PROT_NONE);
     rig_pages_on_commit(fault_in_commit);
     const struct rig_outcome fault = rig_alloc(heap, 0, 0x20000);

@@ -10,13 +10,6 @@
 #define FREE_OVERHEAD ((SIZE_T)32) /* of a free block */
 #define PLAIN ((SIZE_T)0x4800)     /* a size that the front end does not serve */
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 /* Some live blocks, some freed ones, several regions; none of the front end. */
 static void make_mixture(HANDLE heap)
 {
@@ -111,7 +104,7 @@ static HEAP_SUMMARY summary_of(HANDLE heap, ULONG flags)
 static void a_summary_adds_up(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     HANDLE fixed = HeapCreate(0, 0, 0x20000);
     assert_int_equal(summary_of(heap, 0).cbAllocated, 0);
     assert_int_equal(summary_of(heap, 0).cbCommitted, PAGE);
@@ -133,7 +126,7 @@ static void a_summary_adds_up(void **state)
 static void a_summary_of_the_wrong_size_is_refused(void **state)
 {
     (void)state;
-    struct rig_args args = {.call = RIG_HEAP_SUMMARY, .heap = heap_new()};
+    struct rig_args args = {.call = RIG_HEAP_SUMMARY, .heap = rig_heap_new()};
     HEAP_SUMMARY summary = {.cbAllocated = 77};
     args.extra = &summary;
     for (DWORD cb = 0; cb < 2 * sizeof(summary); cb++) {
@@ -156,7 +149,7 @@ static void a_summary_of_the_wrong_size_is_refused(void **state)
 static void zeroing_fills_free_blocks_only(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *blocks[3];
     PROCESS_HEAP_ENTRY entry = {0};
     for (size_t idx = 0; idx < 3; idx++) {

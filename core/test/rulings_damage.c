@@ -4,13 +4,6 @@
  * still stands there (D17, D18). A page source that raises stands for any fault inside core. */
 #include "support/rig.h"
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 /* Enough blocks of this size that the front end serves it, without the heap's lock. */
 #define WARM_BYTES ((SIZE_T)40)
 
@@ -32,7 +25,7 @@ static void raise_in_commit(void)
 /* A page source that raises stands for any fault inside core. */
 static HANDLE damaged_heap(PVOID *block)
 {
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     *block = HeapAlloc(heap, 0, 100);
     rig_pages_on_commit(raise_in_commit);
     struct rig_outcome outcome = rig_alloc(heap, 0, 0x20000);
@@ -118,7 +111,7 @@ static void a_damaged_heap_is_unlocked_and_destroy_gives_all_of_it_back(void **s
 static void a_lock_held_around_the_damage_can_still_be_given_up(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_true(HeapLock(heap));
     rig_pages_on_commit(raise_in_commit);
     struct rig_outcome outcome = rig_alloc(heap, 0, 0x20000);
@@ -133,7 +126,7 @@ static void other_heaps_do_not_notice_a_damaged_one(void **state)
 {
     (void)state;
     PVOID block = NULL;
-    HANDLE other = heap_new();
+    HANDLE other = rig_heap_new();
     PVOID kept = HeapAlloc(other, 0, 100);
     (void)damaged_heap(&block);
     rig_report_forget();
@@ -147,7 +140,7 @@ static void other_heaps_do_not_notice_a_damaged_one(void **state)
 static void a_damaged_heap_refuses_what_the_front_end_could_serve(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = warm_up(heap);
     rig_pages_on_commit(raise_in_commit);
     struct rig_outcome outcome = rig_alloc(heap, 0, 0x20000);
@@ -192,7 +185,7 @@ static LONG use_heap(EXCEPTION_POINTERS *info, void *context)
 static void a_filter_asked_in_the_middle_of_a_call_cannot_use_the_heap(void **state)
 {
     (void)state;
-    struct asked asked = {.heap = heap_new()};
+    struct asked asked = {.heap = rig_heap_new()};
     asked.block = warm_up(asked.heap);
     assert_non_null(GetProcessHeap());
     nth_seh_install();

@@ -6,13 +6,6 @@
 
 #include <string.h>
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 /* Every call that takes a block refuses this one with `reason`, and nothing has changed. */
 static void demand_bad_block(HANDLE heap, PVOID block, enum nth_reason reason)
 {
@@ -60,7 +53,7 @@ static void demand_bad_block(HANDLE heap, PVOID block, enum nth_reason reason)
 static void a_block_freed_twice_is_a_double_free(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_non_null(HeapAlloc(heap, 0, 1000));
     PVOID block = HeapAlloc(heap, 0, 1000);
     assert_non_null(HeapAlloc(heap, 0, 1000));
@@ -72,7 +65,7 @@ static void a_block_freed_twice_is_a_double_free(void **state)
 static void a_front_end_block_freed_twice_is_a_double_free(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID blocks[60];
     for (size_t idx = 0; idx < 60; idx++) {
         blocks[idx] = HeapAlloc(heap, 0, 40);
@@ -85,7 +78,7 @@ static void a_front_end_block_freed_twice_is_a_double_free(void **state)
 static void an_address_inside_a_block_is_interior(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *block = HeapAlloc(heap, 0, 1000);
     memset(block, 0, 1000);
     demand_bad_block(heap, block + 16, NTH_CORRUPT_INTERIOR_POINTER);
@@ -99,7 +92,7 @@ static void an_address_in_free_or_uncommitted_memory_is_interior(void **state)
 {
     (void)state;
     PROCESS_HEAP_ENTRY entry;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_true(rig_element(heap, 0, 0, &entry));
     demand_bad_block(heap, (uint8_t *)entry.lpData + 256, NTH_CORRUPT_INTERIOR_POINTER);
     assert_true(rig_element(heap, PROCESS_HEAP_UNCOMMITTED_RANGE, 0, &entry));
@@ -110,7 +103,7 @@ static void an_address_in_free_or_uncommitted_memory_is_interior(void **state)
 static void an_address_inside_a_large_block_is_interior(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *block = HeapAlloc(heap, 0, 0x100000);
     demand_bad_block(heap, block + 16, NTH_CORRUPT_INTERIOR_POINTER);
     demand_bad_block(heap, block + 0x80000, NTH_CORRUPT_INTERIOR_POINTER);
@@ -121,7 +114,7 @@ static void an_address_inside_a_large_block_is_interior(void **state)
 static void a_freed_large_block_is_foreign(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = HeapAlloc(heap, 0, 0x100000);
     assert_true(HeapFree(heap, 0, block));
     demand_bad_block(heap, block, NTH_CORRUPT_FOREIGN_POINTER);
@@ -131,7 +124,7 @@ static void a_freed_large_block_is_foreign(void **state)
 static void an_address_off_the_alignment_is_misaligned(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *block = HeapAlloc(heap, 0, 100);
     uint8_t *large = HeapAlloc(heap, 0, 0x100000);
     for (unsigned offset = 1; offset < 8; offset++) {
@@ -144,7 +137,7 @@ static void an_address_off_the_alignment_is_misaligned(void **state)
 static void an_address_of_no_heap_is_foreign(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (unsigned idx = 0; idx < RIG_FOREIGN_COUNT; idx++) {
         PVOID bad = rig_foreign(idx);
         demand_bad_block(heap, bad,
@@ -157,8 +150,8 @@ static void an_address_of_no_heap_is_foreign(void **state)
 static void a_block_of_another_heap_is_of_the_wrong_heap(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
-    HANDLE other = heap_new();
+    HANDLE heap = rig_heap_new();
+    HANDLE other = rig_heap_new();
     uint8_t *block = HeapAlloc(other, 0, 100);
     uint8_t *large = HeapAlloc(other, 0, 0x100000);
     demand_bad_block(heap, block, NTH_CORRUPT_WRONG_HEAP);
@@ -173,7 +166,7 @@ static void a_block_of_another_heap_is_of_the_wrong_heap(void **state)
 static void freeing_null_is_true_without_a_look_at_the_handle(void **state)
 {
     (void)state;
-    HANDLE handles[] = {heap_new(), NULL, (HANDLE)0x10000, rig_foreign(7)};
+    HANDLE handles[] = {rig_heap_new(), NULL, (HANDLE)0x10000, rig_foreign(7)};
     for (size_t idx = 0; idx < 4; idx++) {
         struct rig_outcome outcome = rig_free(handles[idx], NULL);
         rig_demand_value(&outcome, TRUE);
@@ -189,7 +182,7 @@ static void freeing_null_is_true_without_a_look_at_the_handle(void **state)
 static void null_is_no_block_elsewhere_and_not_reported(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     struct rig_args args = {.heap = heap};
     for (enum rig_call call = RIG_RTL_SIZE; call <= RIG_HEAP_SIZE; call++) {
         args.call = call;
@@ -239,7 +232,7 @@ static void demand_header_report(HANDLE heap, PVOID block)
 static void a_damaged_header_is_reported_once_and_the_call_fails(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = damaged_block(heap);
     struct rig_outcome outcome = rig_free(heap, block);
     rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
@@ -260,7 +253,7 @@ static void a_damaged_header_is_reported_once_and_the_call_fails(void **state)
 static void validating_a_damaged_live_block_is_false_and_reported(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = damaged_block(heap);
     PVOID sound = HeapAlloc(heap, 0, 100);
     struct rig_args args = {.call = RIG_HEAP_VALIDATE, .heap = heap, .block = block};
@@ -281,7 +274,7 @@ static void validating_a_damaged_live_block_is_false_and_reported(void **state)
 static void a_call_that_met_damage_changed_nothing(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = HeapAlloc(heap, 0, 1000);
     assert_non_null(HeapAlloc(heap, 0, 1000));
     const struct nth_field header = rig_field(heap, NTH_FIELD_HEADER, block);

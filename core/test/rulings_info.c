@@ -13,13 +13,6 @@
 #define FRONT_END_START 18u
 #endif
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 static ULONG front_end(HANDLE heap)
 {
     ULONG value = 99;
@@ -80,7 +73,7 @@ static void the_front_end_starts_at_the_18th_block(void **state)
     (void)state;
     const SIZE_T sizes[] = {0, 40, 1000};
     for (size_t idx = 0; idx < sizeof(sizes) / sizeof(sizes[0]); idx++) {
-        HANDLE heap = heap_new();
+        HANDLE heap = rig_heap_new();
         for (unsigned count = 1; count < FRONT_END_START; count++) {
             assert_non_null(HeapAlloc(heap, 0, sizes[idx]));
             assert_int_equal(front_end(heap), 0);
@@ -132,7 +125,7 @@ static void shortage_while_starting_the_front_end_is_absorbed(void **state)
 static void setting_the_front_end_cannot_be_undone(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     ULONG value;
     for (value = 0; value < 2; value++) {
         demand_set(heap, 0, &value, 4, STATUS_UNSUCCESSFUL);
@@ -159,7 +152,7 @@ static void setting_the_front_end_cannot_be_undone(void **state)
 static void a_short_buffer_is_told_the_length(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     ULONG value = 99;
     for (SIZE_T length = 0; length < 4; length++) {
         SIZE_T needed = 99;
@@ -182,7 +175,7 @@ static void a_short_buffer_is_told_the_length(void **state)
 static void the_first_fault_of_a_query_decides(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID no_access = rig_foreign(8);
     const ULONG classes[] = {1, 2, 3, 4, 0x80000000u, UINT32_MAX};
     ULONG value = 99;
@@ -208,7 +201,7 @@ static void the_first_fault_of_a_query_decides(void **state)
 static void the_first_fault_of_a_set_decides(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID no_access = rig_foreign(8);
     const ULONG classes[] = {2, 4, 5, 0x80000000u, UINT32_MAX};
     const SIZE_T lengths[] = {0, 1, 3, 5, 12, SIZE_MAX};
@@ -240,7 +233,7 @@ static void terminating_wants_no_information(void **state)
 {
     (void)state;
     ULONG value = 0;
-    const HANDLE handles[] = {NULL, heap_new(), (HANDLE)64};
+    const HANDLE handles[] = {NULL, rig_heap_new(), (HANDLE)64};
     for (size_t idx = 0; idx < 3; idx++) {
         demand_set(handles[idx], 1, &value, 0, STATUS_INVALID_PARAMETER);
         demand_set(handles[idx], 1, NULL, 4, STATUS_INVALID_PARAMETER);
@@ -258,7 +251,7 @@ static void optimizing_gives_memory_back(void **state)
 {
     (void)state;
     HEAP_OPTIMIZE_RESOURCES_INFORMATION information = {.Version = 1, .Flags = 0xFFFFFFFFu};
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID blocks[500];
     for (size_t idx = 0; idx < 500; idx++) {
         blocks[idx] = HeapAlloc(heap, 0, 1000);
@@ -318,7 +311,7 @@ static void statuses_have_the_error_codes_that_the_table_says(void **state)
 static void disowning_looks_at_nothing(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = HeapAlloc(heap, 0, 100);
     HANDLE handles[] = {heap, NULL, (HANDLE)64, rig_foreign(8), rig_foreign(10)};
     for (size_t idx = 0; idx < 5; idx++) {

@@ -9,13 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 static struct rig_outcome run_plain(enum rig_call call, HANDLE heap)
 {
     struct rig_args args = {.call = call, .heap = heap};
@@ -45,7 +38,7 @@ static void the_process_heap_cannot_be_destroyed(void **state)
 static void a_heap_is_destroyed_once(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     struct rig_outcome outcome = run_plain(RIG_RTL_DESTROY, heap);
     rig_demand_value(&outcome, 0);
     outcome = run_plain(RIG_RTL_DESTROY, heap);
@@ -54,7 +47,7 @@ static void a_heap_is_destroyed_once(void **state)
     outcome = run_plain(RIG_HEAP_DESTROY, heap);
     rig_demand_error(&outcome, FALSE, ERROR_INVALID_HANDLE);
     rig_report_demand(NTH_CORRUPT_STALE_HANDLE, heap, NULL);
-    outcome = run_plain(RIG_HEAP_DESTROY, heap_new());
+    outcome = run_plain(RIG_HEAP_DESTROY, rig_heap_new());
     rig_demand_value(&outcome, TRUE);
 }
 
@@ -63,9 +56,9 @@ static void destroying_gives_back_everything(void **state)
 {
     (void)state;
     assert_non_null(GetProcessHeap());
-    assert_true(HeapDestroy(heap_new()));
+    assert_true(HeapDestroy(rig_heap_new()));
     const struct nth_balance before = nth_balance_now();
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     for (SIZE_T size = 1; size < 0x200000; size = size * 2 + 1) {
         for (unsigned count = 0; count < 20 && size < 0x10000; count++) {
             assert_non_null(HeapAlloc(heap, 0, size));
@@ -85,13 +78,13 @@ static void destroying_gives_back_everything(void **state)
 static void a_destroyed_handle_is_stale_for_the_next_64_creations(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_true(HeapDestroy(heap));
     for (unsigned count = 0; count < 64; count++) {
         struct rig_outcome outcome = run_plain(RIG_HEAP_LOCK, heap);
         rig_demand_error(&outcome, FALSE, ERROR_INVALID_HANDLE);
         rig_report_demand(NTH_CORRUPT_STALE_HANDLE, heap, NULL);
-        HANDLE other = heap_new();
+        HANDLE other = rig_heap_new();
         assert_ptr_not_equal(other, heap);
         assert_true(HeapDestroy(other));
     }
@@ -101,14 +94,14 @@ static void a_destroyed_handle_is_stale_for_the_next_64_creations(void **state)
 static void destroying_under_ones_own_lock_works(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     assert_true(HeapLock(heap));
     assert_true(HeapLock(heap));
     struct rig_outcome outcome = run_plain(RIG_HEAP_DESTROY, heap);
     rig_demand_value(&outcome, TRUE);
     outcome = run_plain(RIG_HEAP_UNLOCK, heap);
     rig_demand_error(&outcome, FALSE, ERROR_INVALID_HANDLE);
-    HANDLE next = heap_new();
+    HANDLE next = rig_heap_new();
     assert_non_null(HeapAlloc(next, 0, 10));
 }
 
@@ -202,7 +195,7 @@ static void demand_wait(struct helper *helper)
 static void destroying_waits_for_another_threads_lock(void **state)
 {
     (void)state;
-    struct helper helper = {.heap = heap_new(), .work = work_destroy};
+    struct helper helper = {.heap = rig_heap_new(), .work = work_destroy};
     demand_wait(&helper);
     struct rig_outcome outcome = run_plain(RIG_HEAP_LOCK, helper.heap);
     rig_demand_error(&outcome, FALSE, ERROR_INVALID_HANDLE);
@@ -212,7 +205,7 @@ static void destroying_waits_for_another_threads_lock(void **state)
 static void a_call_that_waited_for_a_destroyed_heap_finds_a_bad_handle(void **state)
 {
     (void)state;
-    struct helper helper = {.heap = heap_new(), .size = 40, .work = work_alloc, .value = 1};
+    struct helper helper = {.heap = rig_heap_new(), .size = 40, .work = work_alloc, .value = 1};
     assert_true(HeapLock(helper.heap));
     helper_start(&helper);
     assert_true(helper_waits(&helper));
@@ -226,7 +219,7 @@ static void a_call_that_waited_for_a_destroyed_heap_finds_a_bad_handle(void **st
 static void heaplock_holds_off_the_front_end_too(void **state)
 {
     (void)state;
-    struct helper helper = {.heap = heap_new(), .size = 40};
+    struct helper helper = {.heap = rig_heap_new(), .size = 40};
     void (*const works[])(struct helper *) = {work_alloc, work_free, work_validate, work_lock};
     helper.work = work_alloc;
     for (unsigned count = 0; count < 100; count++) { /* the front end serves this size */
@@ -244,7 +237,7 @@ static void heaplock_holds_off_the_front_end_too(void **state)
 static void a_call_that_does_not_serialize_passes_heaplock(void **state)
 {
     (void)state;
-    struct helper helper = {.heap = heap_new(), .size = 40, .work = work_alloc_no_serialize};
+    struct helper helper = {.heap = rig_heap_new(), .size = 40, .work = work_alloc_no_serialize};
     assert_true(HeapLock(helper.heap));
     helper_start(&helper);
     helper_join(&helper);
@@ -273,7 +266,7 @@ static void locks_nest_and_are_counted(void **state)
 {
     (void)state;
     const unsigned depth = 100000;
-    struct helper helper = {.heap = heap_new(), .size = 40, .work = work_alloc};
+    struct helper helper = {.heap = rig_heap_new(), .size = 40, .work = work_alloc};
     for (unsigned count = 0; count < depth; count++) {
         assert_true(HeapLock(helper.heap));
     }
@@ -291,7 +284,7 @@ static void locks_nest_and_are_counted(void **state)
 static void only_the_owner_can_unlock(void **state)
 {
     (void)state;
-    struct helper helper = {.heap = heap_new(), .work = work_unlock};
+    struct helper helper = {.heap = rig_heap_new(), .work = work_unlock};
     struct rig_outcome outcome = run_plain(RIG_HEAP_UNLOCK, helper.heap);
     rig_demand_error(&outcome, FALSE, ERROR_NOT_OWNER);
     outcome = run_plain(RIG_RTL_UNLOCK, helper.heap);
@@ -309,7 +302,7 @@ static void only_the_owner_can_unlock(void **state)
 static void any_thread_may_use_a_heap(void **state)
 {
     (void)state;
-    struct helper helper = {.heap = heap_new(), .size = 100, .work = work_alloc};
+    struct helper helper = {.heap = rig_heap_new(), .size = 100, .work = work_alloc};
     helper_start(&helper);
     helper_join(&helper);
     PVOID block = (PVOID)helper.value;
@@ -336,13 +329,13 @@ static void listings_have_the_process_heap_first_and_the_newest_last(void **stat
     HANDLE list[8];
     assert_int_equal(GetProcessHeaps(0, NULL), 1); /* made for the listing */
     for (size_t idx = 0; idx < 3; idx++) {
-        made[idx] = heap_new();
+        made[idx] = rig_heap_new();
     }
     assert_int_equal(GetProcessHeaps(8, list), 4);
     assert_ptr_equal(list[0], GetProcessHeap());
     assert_memory_equal(&list[1], made, sizeof(made));
     assert_true(HeapDestroy(made[1]));
-    made[1] = heap_new();
+    made[1] = rig_heap_new();
     memset(list, 0, sizeof(list));
     assert_int_equal(RtlGetProcessHeaps(3, list), 4);
     assert_ptr_equal(list[1], made[0]);
@@ -400,7 +393,7 @@ static NTSTATUS visit(PVOID heap, PVOID parameter)
     if (visits->destroy != NULL) {
         assert_true(HeapDestroy(visits->destroy));
         visits->destroy = NULL;
-        assert_non_null(heap_new());
+        assert_non_null(rig_heap_new());
     }
     return visits->count == visits->stop_at ? visits->status : 0x00000102u;
 }
@@ -410,9 +403,9 @@ static void enumerating_stops_at_the_first_failing_status(void **state)
 {
     (void)state;
     HANDLE first = GetProcessHeap();
-    HANDLE second = heap_new();
+    HANDLE second = rig_heap_new();
     struct visits visits = {.stop_at = 2, .status = 0xC0001234u};
-    (void)heap_new();
+    (void)rig_heap_new();
     assert_int_equal(RtlEnumProcessHeaps(visit, &visits), 0xC0001234u);
     assert_int_equal(visits.count, 2);
     assert_ptr_equal(visits.seen[0], first);
@@ -428,8 +421,8 @@ static void an_enumerating_routine_may_make_and_destroy_heaps(void **state)
 {
     (void)state;
     assert_non_null(GetProcessHeap());
-    HANDLE kept = heap_new();
-    struct visits visits = {.destroy = heap_new()};
+    HANDLE kept = rig_heap_new();
+    struct visits visits = {.destroy = rig_heap_new()};
     assert_int_equal(RtlEnumProcessHeaps(visit, &visits), STATUS_SUCCESS);
     assert_int_equal(visits.count, 2);
     assert_ptr_equal(visits.seen[1], kept);

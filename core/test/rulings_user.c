@@ -8,13 +8,6 @@
 #define VALUE ((PVOID)(uintptr_t)0xABCD1234u)
 #define UNTOUCHED ((PVOID)(uintptr_t)0x55555550u)
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 static void demand_info(HANDLE heap, PVOID block, PVOID value, ULONG flags)
 {
     PVOID value_now = UNTOUCHED;
@@ -41,7 +34,7 @@ static struct rig_outcome set_flags(HANDLE heap, PVOID block, ULONG reset, ULONG
 static void a_user_value_starts_null_and_is_kept(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     const SIZE_T sizes[] = {0, 1, 24, 1000, 0x20000, 0x100000};
     for (size_t idx = 0; idx < sizeof(sizes) / sizeof(sizes[0]); idx++) {
         uint8_t *block = HeapAlloc(heap, 0x100 | 0x400, sizes[idx]);
@@ -60,7 +53,7 @@ static void a_user_value_starts_null_and_is_kept(void **state)
 static void user_flags_are_reset_then_set(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = HeapAlloc(heap, 0x100 | 0x200 | 0x400, 100);
     demand_info(heap, block, NULL, 0x600);
     struct rig_outcome outcome = set_flags(heap, block, 0x200, 0x800);
@@ -78,7 +71,7 @@ static void user_flags_are_reset_then_set(void **state)
 static void flags_outside_the_mask_are_refused(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID block = HeapAlloc(heap, 0x100 | 0x200, 100);
     for (unsigned bit = 0; bit < 32; bit++) {
         const ULONG flag = (ULONG)1 << bit;
@@ -98,7 +91,7 @@ static void flags_outside_the_mask_are_refused(void **state)
 static void a_block_without_user_information_has_none_to_set(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     const ULONG flags[] = {0, 0x200, 0xE00};
     for (size_t idx = 0; idx < 3; idx++) {
         PVOID block = HeapAlloc(heap, flags[idx], 100);
@@ -120,7 +113,7 @@ static void a_block_without_user_information_has_none_to_set(void **state)
 static void user_flags_follow_the_reallocation(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *block = HeapAlloc(heap, 0x100 | 0x200, 3000);
     assert_true(RtlSetUserValueHeap(heap, 0, block, VALUE));
     uint8_t *same = HeapReAlloc(heap, 0x800, block, 2000);
@@ -141,7 +134,7 @@ static void user_flags_follow_the_reallocation(void **state)
 static void user_information_that_cannot_be_written_is_not_given(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID value = UNTOUCHED;
     ULONG flags = 99;
     struct rig_args args = {.call = RIG_GET_USER_INFO,
@@ -183,7 +176,7 @@ static struct rig_outcome free_many(HANDLE heap, ULONG flags, ULONG count, PVOID
 static void many_blocks_are_made_and_freed_in_order(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID array[41];
     array[40] = UNTOUCHED;
     struct rig_outcome outcome = many(heap, HEAP_ZERO_MEMORY, 50, 40, array);
@@ -247,7 +240,7 @@ static void demand_array_violation(const struct rig_outcome *outcome, PVOID arra
 static void an_array_that_cannot_be_used_is_refused(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID arrays[] = {NULL, rig_foreign(3), rig_foreign(8), rig_foreign(10)};
     HEAP_SUMMARY before = {.cb = sizeof(before)};
     HEAP_SUMMARY after = {.cb = sizeof(after)};
@@ -276,7 +269,7 @@ static void an_array_that_cannot_be_used_is_refused(void **state)
 static void freeing_many_stops_at_the_first_bad_block(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID array[6];
     struct rig_outcome outcome = many(heap, 0, 10, 6, array);
     PVOID fourth = array[3];

@@ -12,13 +12,6 @@
 #define BORDER ((SIZE_T)8)     /* between a block and pages that are not committed, or the end */
 #define PLAIN ((SIZE_T)0x4800) /* a size that the front end does not serve */
 
-static HANDLE heap_new(void)
-{
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
 static struct rig_outcome walk(HANDLE heap, PVOID entry)
 {
     struct rig_args args = {.call = RIG_HEAP_WALK, .heap = heap, .extra = entry};
@@ -45,7 +38,7 @@ static uintptr_t start_of(const PROCESS_HEAP_ENTRY *entry)
 static void a_fresh_heap_has_a_region_a_free_block_and_an_uncommitted_range(void **state)
 {
     (void)state;
-    uint8_t *heap = heap_new();
+    uint8_t *heap = rig_heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
     assert_true(HeapWalk(heap, &entry));
     assert_ptr_equal(entry.lpData, heap);
@@ -119,7 +112,7 @@ static void account_element(struct account *account, const PROCESS_HEAP_ENTRY *e
 static void elements_account_for_their_region(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
     struct account account = {0};
     make_mixture(heap);
@@ -139,7 +132,7 @@ static void elements_account_for_their_region(void **state)
 static void large_blocks_come_last_in_order_of_allocation(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
     PVOID large[4];
     unsigned seen = 0;
@@ -168,7 +161,7 @@ static void live_blocks_show_once_with_their_sizes(void **state)
 {
     (void)state;
     enum { COUNT = 300 };
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PVOID blocks[COUNT];
     unsigned seen[COUNT] = {0};
     PROCESS_HEAP_ENTRY entry = {0};
@@ -198,7 +191,7 @@ static void live_blocks_show_once_with_their_sizes(void **state)
 static void two_walks_do_not_disturb_each_other(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PROCESS_HEAP_ENTRY first = {0};
     PROCESS_HEAP_ENTRY second = {0};
     make_mixture(heap);
@@ -227,7 +220,7 @@ static USHORT rtl_flags(WORD flags)
 static void both_walks_show_the_same(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
     RTL_HEAP_WALK_ENTRY rtl = {0};
     unsigned front_end = 0;
@@ -260,11 +253,11 @@ static void both_walks_show_the_same(void **state)
 static void an_altered_entry_is_refused(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     uint8_t *block = HeapAlloc(heap, 0, PLAIN);
     uint8_t *large = HeapAlloc(heap, 0, 0x100000);
     const PVOID bad[] = {block + 1,       block + 16,     large + 16,     (uint8_t *)heap + 8,
-                         heap_new(),      (PVOID)1,       rig_foreign(5), rig_foreign(8),
+                         rig_heap_new(),      (PVOID)1,       rig_foreign(5), rig_foreign(8),
                          rig_foreign(10), rig_foreign(12)};
     for (size_t idx = 0; idx < sizeof(bad) / sizeof(bad[0]); idx++) {
         PROCESS_HEAP_ENTRY entry = {.lpData = bad[idx], .cbData = 77};
@@ -284,7 +277,7 @@ static void an_altered_entry_is_refused(void **state)
 static void an_entry_that_cannot_be_used_is_refused(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     const PVOID bad[] = {NULL,           rig_foreign(0),  rig_foreign(3),
                          rig_foreign(8), rig_foreign(10), rig_foreign(12),
                          rig_foreign(13)};
@@ -301,7 +294,7 @@ static void an_entry_that_cannot_be_used_is_refused(void **state)
 static void damage_met_by_a_walk_is_reported(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
     RTL_HEAP_WALK_ENTRY rtl = {0};
     PVOID block = HeapAlloc(heap, 0, PLAIN);
@@ -381,7 +374,7 @@ static void sizes_past_32_bits_saturate(void **state)
 static void only_busy_elements_validate(void **state)
 {
     (void)state;
-    HANDLE heap = heap_new();
+    HANDLE heap = rig_heap_new();
     PROCESS_HEAP_ENTRY entry = {0};
     make_mixture(heap);
     for (unsigned count = 0; count < 60; count++) {

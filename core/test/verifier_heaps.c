@@ -23,28 +23,13 @@ static ULONG self(void)
     return (ULONG)syscall(SYS_gettid);
 }
 
-static HANDLE begin(const char *text)
-{
-    watch_start(text);
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
-static void finish(HANDLE heap)
-{
-    assert_int_equal(HeapDestroy(heap), TRUE);
-    watch_demand_none();
-    rig_report_demand_none();
-}
-
 /* ---- handles ---- */
 
 static void a_bad_handle_is_a_stop_for_every_call(void **state)
 {
     char local[64];
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     void *block = HeapAlloc(heap, 0, BYTES);
     assert_null(HeapAlloc(local, 0, BYTES));
     watch_demand(0x5, (ULONG_PTR)local, 0, 0, 0);
@@ -63,13 +48,13 @@ static void a_bad_handle_is_a_stop_for_every_call(void **state)
     const struct rig_outcome raised = rig_alloc(local, HEAP_GENERATE_EXCEPTIONS, BYTES);
     rig_demand_raised(&raised, STATUS_ACCESS_VIOLATION, (uintptr_t)local);
     watch_demand(0x5, (ULONG_PTR)local, 0, 0, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_block_of_another_heap_is_a_switched_handle(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     HANDLE other = HeapCreate(0, 0, 0);
     void *block = HeapAlloc(heap, 0, BYTES);
     assert_int_equal(HeapFree(other, 0, block), FALSE);
@@ -80,7 +65,7 @@ static void a_block_of_another_heap_is_a_switched_handle(void **state)
     watch_demand(0x6, (ULONG_PTR)other, (ULONG_PTR)block, BYTES, (ULONG_PTR)heap);
     assert_int_equal(HeapSize(heap, 0, block), BYTES); /* and is as it was */
     assert_int_equal(HeapDestroy(other), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void destroying_the_process_heap_is_a_stop(void **state)
@@ -99,7 +84,7 @@ static void destroying_the_process_heap_is_a_stop(void **state)
 static void a_list_of_heaps_that_does_not_add_up_is_a_stop(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     (void)GetProcessHeap();
     assert_int_equal(GetProcessHeaps(0, NULL), 2);
     watch_demand_none();
@@ -109,7 +94,7 @@ static void a_list_of_heaps_that_does_not_add_up_is_a_stop(void **state)
     assert_int_equal(RtlGetProcessHeaps(0, NULL), 2);
     watch_demand(0x14, 2, 3, 0, 0);
     nth_verifier.heap_count--;
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- sizes ---- */
@@ -118,7 +103,7 @@ static void a_size_beyond_reason_is_a_stop(void **state)
 {
     const SIZE_T size = NTH_WORDS(0x10000000000, 0x80000000);
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     void *block = HeapAlloc(heap, 0, BYTES);
     assert_null(HeapAlloc(heap, 0, size));
     watch_demand(0x4, (ULONG_PTR)heap, size, 0, 0);
@@ -128,7 +113,7 @@ static void a_size_beyond_reason_is_a_stop(void **state)
     watch_demand_none();
     const struct rig_outcome raised = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, size - 1);
     rig_demand_raised(&raised, STATUS_NO_MEMORY, size - 1); /* the caller's size, no other */
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- blocks ---- */
@@ -156,14 +141,14 @@ static void a_block_freed_twice_is_a_double_free_while_it_is_held(void **state)
     }
     assert_ptr_equal(again, block);
     assert_int_equal(HeapFree(heap, 0, again), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void the_queue_has_the_depth_that_was_asked_for(void **state)
 {
     struct nth_verifier_summary sums;
     (void)state;
-    HANDLE heap = begin("heaps,delayed=10:1000");
+    HANDLE heap = watch_begin("heaps,delayed=10:1000");
     for (unsigned idx = 0; idx < 15; idx++) {
         assert_int_equal(HeapFree(heap, 0, HeapAlloc(heap, 0, 10)), TRUE);
     }
@@ -174,14 +159,14 @@ static void the_queue_has_the_depth_that_was_asked_for(void **state)
     nth_verifier_summary(&sums);
     assert_int_equal(sums.held_count, 5);
     assert_int_equal(sums.held_bytes, 1000);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void what_starts_no_block_is_a_corrupted_one(void **state)
 {
     static char outside[64];
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     char *block = HeapAlloc(heap, 0, BYTES);
     assert_int_equal(HeapFree(heap, 0, block + 4), FALSE);
     watch_demand(0x8, (ULONG_PTR)heap, (ULONG_PTR)block + 4, BYTES, 0);
@@ -190,13 +175,13 @@ static void what_starts_no_block_is_a_corrupted_one(void **state)
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     assert_null(HeapReAlloc(heap, 0, block, BYTES));
     watch_demand(0x8, (ULONG_PTR)heap, (ULONG_PTR)block, BYTES, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void an_address_without_access_is_an_exception_for_header_or_probing(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     void *nowhere = mmap(NULL, WILD_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(nowhere != MAP_FAILED);
     assert_int_equal(HeapFree(heap, 0, nowhere), FALSE);
@@ -204,7 +189,7 @@ static void an_address_without_access_is_an_exception_for_header_or_probing(void
     assert_null(HeapReAlloc(heap, 0, nowhere, BYTES));
     watch_demand(0xC, (ULONG_PTR)heap, (ULONG_PTR)nowhere, 0, 0);
     assert_int_equal(munmap(nowhere, WILD_PAGE_BYTES), 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* One byte at `offset` from the block is changed; then it is freed. */
@@ -224,7 +209,7 @@ static void damage_around_a_block_is_told_when_it_is_freed(void **state)
 {
     const ptrdiff_t mark = (ptrdiff_t)MARK;
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     damaged(heap, -1, 0x12, 0);
     damaged(heap, -8, 0x12, 0);
     damaged(heap, -12, 0x11, 0xDCBAAAABu);
@@ -233,24 +218,24 @@ static void damage_around_a_block_is_told_when_it_is_freed(void **state)
     damaged(heap, -mark + 16, 0x8, 0);
     damaged(heap, BYTES, 0xF, 0);
     damaged(heap, BYTES + 7, 0xF, 0);
-    finish(heap); /* each was told once */
+    watch_finish(heap); /* each was told once */
 }
 
 static void damage_put_right_is_none(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     char *block = HeapAlloc(heap, 0, BYTES);
     rig_flip(block + BYTES);
     rig_flip(block + BYTES);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_write_to_a_held_block_is_told_when_it_leaves_the_queue(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps,delayed=1");
+    HANDLE heap = watch_begin("heaps,delayed=1");
     char *block = HeapAlloc(heap, 0, BYTES);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     assert_int_equal(HeapValidate(heap, 0, NULL), TRUE);
@@ -260,13 +245,13 @@ static void a_write_to_a_held_block_is_told_when_it_leaves_the_queue(void **stat
     assert_int_equal(HeapFree(heap, 0, HeapAlloc(heap, 0, BYTES)), TRUE);
     assert_non_null(watch_stop(0)->freed);
     watch_demand(0xE, (ULONG_PTR)heap, (ULONG_PTR)block, BYTES, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_stamp_of_a_held_block_is_its_header(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     char *block = HeapAlloc(heap, 0, BYTES);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     rig_flip(block - MARK);
@@ -278,7 +263,7 @@ static void fills_and_stamps_are_those_of_the_documents(void **state)
 {
     uint32_t stamps[2];
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     char *block = HeapAlloc(heap, 0, BYTES);
     for (unsigned idx = 0; idx < BYTES; idx++) {
         assert_int_equal(nth_peek(block + idx), 0xE0);
@@ -310,7 +295,7 @@ static void fills_and_stamps_are_those_of_the_documents(void **state)
     }
     assert_int_equal(stamps[0], 0xABCDAAA9u);
     assert_int_equal(stamps[1], 0xDCBAAAA9u);
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- a correct program sees the heap that it knows ---- */
@@ -326,7 +311,7 @@ static void a_correct_program_notices_nothing(void **state)
                                            "flags=htc+hfc+hpc+hvc"};
     (void)state;
     for (unsigned row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
-        HANDLE heap = begin(settings[row]);
+        HANDLE heap = watch_begin(settings[row]);
         SIZE_T sizes[64];
         char *blocks[64];
         uint32_t turn = 1;
@@ -366,7 +351,7 @@ static void a_correct_program_notices_nothing(void **state)
         struct nth_verifier_summary sums;
         nth_verifier_summary(&sums);
         assert_int_equal(sums.live_count, live);
-        finish(heap);
+        watch_finish(heap);
         nth_verifier_summary(&sums);
         assert_int_equal(sums.live_count, 0);
         assert_int_equal(sums.held_count, 0);
@@ -379,7 +364,7 @@ static void walks_show_the_programs_blocks(void **state)
     PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
     unsigned found = 0;
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     void *block = HeapAlloc(heap, 0, BYTES);
     void *large = HeapAlloc(heap, 0, 0x100000);
     while (HeapWalk(heap, &entry)) {
@@ -391,7 +376,7 @@ static void walks_show_the_programs_blocks(void **state)
     }
     assert_int_equal(GetLastError(), ERROR_NO_MORE_ITEMS);
     assert_int_equal(found, 2);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void user_values_stay_with_their_blocks(void **state)
@@ -399,7 +384,7 @@ static void user_values_stay_with_their_blocks(void **state)
     PVOID value = NULL;
     ULONG flags = 0;
     (void)state;
-    HANDLE heap = begin("pageheap=full");
+    HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE | HEAP_SETTABLE_USER_FLAG2, BYTES);
     assert_int_equal(RtlSetUserValueHeap(heap, 0, block, &value), TRUE);
     block = HeapReAlloc(heap, HEAP_SETTABLE_USER_FLAG3, block, 100 * BYTES);
@@ -407,13 +392,13 @@ static void user_values_stay_with_their_blocks(void **state)
     assert_ptr_equal(value, &value);
     assert_int_equal(flags, HEAP_SETTABLE_USER_FLAG3);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_shrink_stays_in_place_and_growth_holds_the_old_block(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     char *block = HeapAlloc(heap, 0, BYTES);
     void *wall = HeapAlloc(heap, 0, BYTES);
     assert_ptr_equal(HeapReAlloc(heap, 0, block, 0), block);
@@ -429,7 +414,7 @@ static void a_shrink_stays_in_place_and_growth_holds_the_old_block(void **state)
     assert_int_equal(HeapFree(heap, 0, block), FALSE);
     watch_demand(0x7, (ULONG_PTR)heap, (ULONG_PTR)block, BYTES, 0);
     assert_int_equal(HeapFree(heap, 0, wall), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- threads ---- */
@@ -468,7 +453,7 @@ static void two_threads_at_once_in_a_heap_without_a_lock_are_a_stop(void **state
     assert_non_null(wide);
     watch_demand(0x3, (ULONG_PTR)shared, self(), intruder, 0);
     assert_int_equal(HeapFree(shared, 0, block), TRUE);
-    finish(shared);
+    watch_finish(shared);
 }
 
 static void a_heap_without_a_lock_may_be_told_to_be_one_threads(void **state)
@@ -481,7 +466,7 @@ static void a_heap_without_a_lock_may_be_told_to_be_one_threads(void **state)
     assert_int_equal(pthread_create(&thread, NULL, intrude, NULL), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     watch_demand(0x3, (ULONG_PTR)shared, self(), intruder, 0);
-    finish(shared);
+    watch_finish(shared);
 }
 
 static void *allocate_and_tell(void *context)
@@ -495,7 +480,7 @@ static void heaplock_holds_off_other_threads(void **state)
     void *volatile made = NULL;
     pthread_t thread;
     (void)state;
-    shared = begin("pageheap=full");
+    shared = watch_begin("pageheap=full");
     assert_int_equal(HeapLock(shared), TRUE);
     assert_int_equal(pthread_create(&thread, NULL, allocate_and_tell, (void *)(uintptr_t)&made), 0);
     for (unsigned idx = 0; idx < 20; idx++) {
@@ -506,7 +491,7 @@ static void heaplock_holds_off_other_threads(void **state)
     assert_int_equal(HeapUnlock(shared), TRUE);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_non_null(made);
-    finish(shared);
+    watch_finish(shared);
 }
 
 /* ---- exceptions inside ---- */
@@ -548,7 +533,7 @@ static void a_violation_inside_a_heap_call_is_unexpected(void **state)
     assert_int_equal(watch_stop(0)->parameter[3], STATUS_ACCESS_VIOLATION);
     watch_forget();
     assert_non_null(HeapAlloc(heap, 0, BYTES));
-    finish(heap);
+    watch_finish(heap);
     assert_int_equal(munmap(base, 0x40000), 0);
 }
 
@@ -558,7 +543,7 @@ static void stack_memory_freed_as_heap_is_a_stop(void **state)
 {
     char local[64];
     (void)state;
-    HANDLE heap = begin("memory,leak");
+    HANDLE heap = watch_begin("memory,leak");
     assert_int_equal(HeapFree(heap, 0, local), FALSE);
     assert_int_equal(watch_count(), 1);
     const struct nth_stop *stop = watch_stop(0);
@@ -570,7 +555,7 @@ static void stack_memory_freed_as_heap_is_a_stop(void **state)
     assert_true((ULONG_PTR)local < stop->parameter[3]);
     watch_forget();
     rig_report_forget(); /* without the heaps layer the heap itself tells of it as well */
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void an_executable_heap_is_a_stop(void **state)
@@ -580,13 +565,13 @@ static void an_executable_heap_is_a_stop(void **state)
     HANDLE heap = HeapCreate(HEAP_CREATE_ENABLE_EXECUTE, 0, 0);
     assert_non_null(heap);
     watch_demand(0x1D, 0, 0, 0, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void freeing_what_cannot_be_accessed_is_an_exception_while_sizing(void **state)
 {
     (void)state;
-    HANDLE heap = begin("memory,leak");
+    HANDLE heap = watch_begin("memory,leak");
     void *nowhere = mmap(NULL, WILD_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(nowhere != MAP_FAILED);
     assert_int_equal(HeapFree(heap, 0, nowhere), FALSE);
@@ -599,7 +584,7 @@ static void freeing_what_cannot_be_accessed_is_an_exception_while_sizing(void **
     watch_forget();
     rig_report_forget();
     assert_int_equal(munmap(nowhere, WILD_PAGE_BYTES), 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- what stops do ---- */
@@ -608,7 +593,7 @@ static void a_stop_can_be_switched_off_and_told_once(void **state)
 {
     struct nth_verifier_summary sums;
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     assert_int_equal(nth_verifier_stop_set("Heaps", "NO_SUCH_STOP", 0, 0),
                      STATUS_INVALID_PARAMETER);
     assert_int_equal(nth_verifier_stop_set("Leak", "BAD_HEAP_HANDLE", 0, 0),
@@ -630,26 +615,26 @@ static void a_stop_can_be_switched_off_and_told_once(void **state)
     assert_int_equal(nth_verifier_stop_count(), 1);
     assert_int_equal(nth_verifier_stop_at(0)->code, 0x5);
     assert_null(nth_verifier_stop_at(1));
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_problem_is_told_once_at_its_place(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps,once");
+    HANDLE heap = watch_begin("heaps,once");
     for (unsigned idx = 0; idx < 3; idx++) {
         assert_null(HeapAlloc(NULL, 0, 1));
     }
     watch_demand(0x5, 0, 0, 0, 0);
     assert_null(HeapAlloc(NULL, 0, 1)); /* another place */
     watch_demand(0x5, 0, 0, 0, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_stop_can_raise_an_exception(void **state)
 {
     (void)state;
-    HANDLE heap = begin("heaps,exceptions");
+    HANDLE heap = watch_begin("heaps,exceptions");
     void *block = HeapAlloc(heap, 0, BYTES);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     const struct rig_outcome outcome = rig_free(heap, block);
@@ -662,7 +647,7 @@ static void a_stop_can_raise_an_exception(void **state)
     assert_int_equal(outcome.record.ExceptionInformation[3], BYTES);
     assert_int_equal(outcome.record.ExceptionInformation[4], 0);
     watch_forget();
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void fatal(void *context)
@@ -715,7 +700,7 @@ static void allocations_and_operations_can_be_looked_at(void **state)
 {
     struct seen seen = {0, 0, NULL};
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     HANDLE other = HeapCreate(0, 0, 0);
     char *block = NULL;
     for (unsigned idx = 0; idx < 200; idx++) {
@@ -739,7 +724,7 @@ static void allocations_and_operations_can_be_looked_at(void **state)
     assert_false(nth_verifier_knows(block + 1));
     assert_int_equal(HeapDestroy(other), TRUE);
     assert_false(nth_verifier_knows(elsewhere));
-    finish(heap);
+    watch_finish(heap);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)

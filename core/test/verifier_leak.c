@@ -8,15 +8,24 @@
 
 #define BYTES 100u
 
+/* The verifier on, a heap, one module or two. */
+static HANDLE scene(const char *settings, struct watch_module *subject, struct watch_module *other)
+{
+    HANDLE heap = watch_begin(settings);
+    watch_load(subject, "subject.so");
+    if (other != NULL) {
+        watch_load(other, "other.so");
+    }
+    return heap;
+}
+
 /* ---- one module ---- */
 
 static void a_live_allocation_is_a_leak_when_its_module_is_unloaded(void **state)
 {
     struct watch_module subject;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     void *block = subject.calls->allocate(heap, BYTES);
     assert_non_null(block);
     watch_demand_none();
@@ -35,9 +44,7 @@ static void each_live_allocation_is_told_in_the_order_of_allocation(void **state
     struct watch_module subject;
     PVOID blocks[5];
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     blocks[0] = subject.calls->rtl_allocate(heap, BYTES);
     assert_int_equal(subject.calls->allocate_many(heap, BYTES, 3, &blocks[1]), 3);
     blocks[4] = subject.calls->allocate(heap, 0x100000);
@@ -61,10 +68,7 @@ static void what_was_freed_is_no_leak_whoever_freed_it(void **state)
     struct watch_module subject;
     struct watch_module other;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
-    watch_load(&other, "other.so");
+    HANDLE heap = scene("leak", &subject, &other);
     void *own = subject.calls->allocate(heap, BYTES);
     void *passed = subject.calls->allocate(heap, BYTES);
     void *ours = subject.calls->allocate(heap, BYTES);
@@ -82,9 +86,7 @@ static void nothing_is_told_while_a_module_is_loaded(void **state)
     struct watch_module subject;
     struct watch_module again;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     watch_load(&again, "subject.so");
     void *block = subject.calls->allocate(heap, BYTES);
     watch_unload(&again);
@@ -133,10 +135,7 @@ static void a_callback_allocates_for_the_module_it_is_in(void **state)
     struct watch_module subject;
     struct watch_module other;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
-    watch_load(&other, "other.so");
+    HANDLE heap = scene("leak", &subject, &other);
     void *block = subject.calls->call_back(other.calls->allocate, heap, BYTES);
     watch_unload(&subject);
     watch_demand_none();
@@ -156,10 +155,7 @@ static void a_reallocated_block_stays_whose_it_was(void **state)
     struct watch_module other;
     (void)state;
     for (unsigned row = 0; row < sizeof(moving) / sizeof(moving[0]); row++) {
-        watch_start(moving[row]);
-        HANDLE heap = HeapCreate(0, 0, 0);
-        watch_load(&subject, "subject.so");
-        watch_load(&other, "other.so");
+        HANDLE heap = scene(moving[row], &subject, &other);
         void *block = subject.calls->allocate(heap, BYTES);
         void *wall = HeapAlloc(heap, 0, BYTES);
         void *moved = other.calls->reallocate(heap, block, 50u * BYTES);
@@ -194,9 +190,7 @@ static void blocks_of_a_destroyed_heap_are_no_leaks(void **state)
 {
     struct watch_module subject;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     assert_non_null(subject.calls->allocate(heap, BYTES));
     assert_non_null(subject.calls->allocate(heap, 0x100000));
     assert_int_equal(HeapDestroy(heap), TRUE);
@@ -210,9 +204,7 @@ static void unloading_behind_its_back_is_noticed_by_the_next_call(void **state)
 {
     struct watch_module subject;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     void *block = subject.calls->allocate(heap, BYTES);
     watch_unload_unseen(&subject);
     watch_demand_none();
@@ -298,9 +290,7 @@ static void a_disowned_allocation_is_no_leak_and_others_still_are(void **state)
 {
     struct watch_module subject;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     char *first = subject.calls->allocate(heap, BYTES);
     void *second = subject.calls->allocate(heap, BYTES);
     char *third = subject.calls->allocate(heap, BYTES);
@@ -358,9 +348,7 @@ static void a_disowned_address_that_is_handed_out_again_is_owned(void **state)
 {
     struct watch_module subject;
     (void)state;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     void *block = subject.calls->allocate(heap, BYTES);
     assert_int_equal(RtlDisownModuleHeapAllocation(heap, block), STATUS_SUCCESS);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
@@ -379,10 +367,7 @@ static void a_disowned_block_stays_disowned_when_it_is_reallocated(void **state)
     (void)state;
     for (unsigned row = 0; row < sizeof(moving) / sizeof(moving[0]); row++) {
         struct nth_verifier_summary sums;
-        watch_start(moving[row]);
-        HANDLE heap = HeapCreate(0, 0, 0);
-        watch_load(&subject, "subject.so");
-        watch_load(&other, "other.so");
+        HANDLE heap = scene(moving[row], &subject, &other);
         void *block = subject.calls->allocate(heap, BYTES);
         void *wall = HeapAlloc(heap, 0, BYTES);
         assert_int_equal(RtlDisownModuleHeapAllocation(heap, block), STATUS_SUCCESS);
@@ -406,9 +391,7 @@ static void disowning_without_the_leak_layer_has_no_effect(void **state)
 {
     struct watch_module subject;
     (void)state;
-    watch_start("heaps,locks,memory");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("heaps,locks,memory", &subject, NULL);
     void *block = subject.calls->allocate(heap, BYTES);
     assert_int_equal(RtlDisownModuleHeapAllocation(heap, block), STATUS_SUCCESS);
     assert_int_equal(RtlDisownModuleHeapAllocation(heap, NULL), STATUS_SUCCESS);
@@ -432,9 +415,7 @@ static void the_call_is_found_by_its_name(void **state)
     assert_non_null(symbol);
     memcpy(&found, &symbol, sizeof(found));
     struct watch_module subject;
-    watch_start("leak");
-    HANDLE heap = HeapCreate(0, 0, 0);
-    watch_load(&subject, "subject.so");
+    HANDLE heap = scene("leak", &subject, NULL);
     void *block = subject.calls->allocate(heap, BYTES);
     assert_int_equal(found(heap, block), STATUS_SUCCESS);
     watch_unload(&subject);

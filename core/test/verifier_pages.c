@@ -16,21 +16,6 @@
 #define PAGE WILD_PAGE_BYTES
 #define UNIT (2u * sizeof(void *))
 
-static HANDLE begin(const char *text)
-{
-    watch_start(text);
-    HANDLE heap = HeapCreate(0, 0, 0);
-    assert_non_null(heap);
-    return heap;
-}
-
-static void finish(HANDLE heap)
-{
-    assert_int_equal(HeapDestroy(heap), TRUE);
-    watch_demand_none();
-    rig_report_demand_none();
-}
-
 static BOOLEAN take_first(void *context, const struct nth_allocation *block)
 {
     *(struct nth_allocation *)context = *block;
@@ -86,7 +71,7 @@ static void demand_violation(void *address, BOOLEAN write, LPCVOID block)
 static void one_byte_past_a_full_block_is_a_violation_at_the_instruction(void **state)
 {
     (void)state;
-    HANDLE heap = begin("pageheap=full");
+    HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, 0, 256);
     assert_int_equal((uintptr_t)block % UNIT, 0);
     assert_true(only(heap).full);
@@ -95,13 +80,13 @@ static void one_byte_past_a_full_block_is_a_violation_at_the_instruction(void **
     demand_violation(block + 256, FALSE, block);
     demand_violation(block + 256 + PAGE - 1, FALSE, block);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void slack_behind_an_aligned_block_is_looked_at_when_it_is_freed(void **state)
 {
     (void)state;
-    HANDLE heap = begin("pageheap=full");
+    HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, 0, 250);
     const SIZE_T slack = (UNIT - 250 % UNIT) % UNIT;
     for (SIZE_T idx = 0; idx < slack; idx++) {
@@ -113,26 +98,26 @@ static void slack_behind_an_aligned_block_is_looked_at_when_it_is_freed(void **s
     assert_int_equal(HeapValidate(heap, 0, block), FALSE);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     watch_demand(0xF, (ULONG_PTR)heap, (ULONG_PTR)block, 250, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void unaligned_blocks_end_exactly_at_the_page(void **state)
 {
     (void)state;
-    HANDLE heap = begin("pageheap=full:unaligned");
+    HANDLE heap = watch_begin("pageheap=full:unaligned");
     for (SIZE_T size = 1; size < 40; size++) {
         char *block = HeapAlloc(heap, 0, size);
         assert_int_equal(((uintptr_t)block + size) % PAGE, 0);
         demand_violation(block + size, TRUE, block);
         assert_int_equal(HeapFree(heap, 0, block), TRUE);
     }
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void backwards_the_page_before_the_block_is_guarded(void **state)
 {
     (void)state;
-    HANDLE heap = begin("pageheap=full:backwards");
+    HANDLE heap = watch_begin("pageheap=full:backwards");
     char *block = HeapAlloc(heap, 0, 100);
     assert_int_equal((uintptr_t)block % PAGE, 0);
     demand_violation(block - 1, TRUE, block);
@@ -140,13 +125,13 @@ static void backwards_the_page_before_the_block_is_guarded(void **state)
     nth_poke(block + 100, 0);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     watch_demand(0xF, (ULONG_PTR)heap, (ULONG_PTR)block, 100, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void a_freed_full_block_cannot_be_touched(void **state)
 {
     (void)state;
-    HANDLE heap = begin("pageheap=full");
+    HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, 0, 3 * PAGE);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     demand_violation(block, FALSE, block);
@@ -154,14 +139,14 @@ static void a_freed_full_block_cannot_be_touched(void **state)
     assert_int_equal(HeapFree(heap, 0, block), FALSE);
     assert_non_null(watch_stop(0)->freed);
     watch_demand(0x7, (ULONG_PTR)heap, (ULONG_PTR)block, 3 * PAGE, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void fills_and_stamps_of_full_blocks_are_those_of_the_documents(void **state)
 {
     uint32_t stamps[2];
     (void)state;
-    HANDLE heap = begin("pageheap=full");
+    HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, 0, 64);
     for (unsigned idx = 0; idx < 64; idx++) {
         assert_int_equal(nth_peek(block + idx), 0xC0);
@@ -183,7 +168,7 @@ static void fills_and_stamps_of_full_blocks_are_those_of_the_documents(void **st
     rig_flip(block - NTH_MARK_BYTES);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     watch_demand(0x10, (ULONG_PTR)heap, (ULONG_PTR)block, 64, 0xABCDBBBAu);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
@@ -191,7 +176,7 @@ static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
     struct watch_module subject;
     char text[160];
     (void)state;
-    HANDLE heap = begin("pageheap=full:size=100-200");
+    HANDLE heap = watch_begin("pageheap=full:size=100-200");
     const SIZE_T sizes[4] = {99, 100, 200, 201};
     for (unsigned idx = 0; idx < 4; idx++) {
         void *block = HeapAlloc(heap, 0, sizes[idx]);
@@ -201,7 +186,7 @@ static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
         heap = HeapCreate(0, 0, 0);
     }
     nth_process_reset();
-    heap = begin("pageheap=full:dlls=subject.so");
+    heap = watch_begin("pageheap=full:dlls=subject.so");
     watch_load(&subject, "subject.so");
     assert_non_null(HeapAlloc(heap, 0, 10));
     assert_false(only(heap).full);
@@ -213,13 +198,13 @@ static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
     const uintptr_t here = (uintptr_t)full_is_for_sizes_modules_shares_and_callers_as_asked;
     (void)snprintf(text, sizeof(text), "pageheap=full:address=0x%lx-0x%lx", (unsigned long)here,
                    (unsigned long)here + 1);
-    heap = begin(text);
+    heap = watch_begin(text);
     assert_non_null(HeapAlloc(heap, 0, 10));
     assert_false(only(heap).full);
     nth_process_reset();
     (void)snprintf(text, sizeof(text), "pageheap=full:address=0x%lx-0x%lx", (unsigned long)here,
                    (unsigned long)here + 4000);
-    heap = begin(text);
+    heap = watch_begin(text);
     assert_non_null(HeapAlloc(heap, 0, 10));
     assert_true(only(heap).full);
     nth_process_reset();
@@ -227,7 +212,7 @@ static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
     for (unsigned idx = 0; idx < 3; idx++) {
         struct nth_verifier_summary sums;
         (void)snprintf(text, sizeof(text), "pageheap=full:random=%u", shares[idx]);
-        heap = begin(text);
+        heap = watch_begin(text);
         for (unsigned one = 0; one < 400; one++) {
             assert_non_null(HeapAlloc(heap, 0, 10));
         }
@@ -243,7 +228,7 @@ static void past_the_budget_of_mappings_blocks_are_light(void **state)
     struct nth_verifier_summary sums;
     void *blocks[20];
     (void)state;
-    HANDLE heap = begin("pageheap=full:budget=20");
+    HANDLE heap = watch_begin("pageheap=full:budget=20");
     for (unsigned idx = 0; idx < 20; idx++) {
         blocks[idx] = HeapAlloc(heap, 0, 10);
     }
@@ -257,13 +242,13 @@ static void past_the_budget_of_mappings_blocks_are_light(void **state)
     rig_flip((char *)blocks[19] + 10);
     assert_int_equal(HeapFree(heap, 0, blocks[19]), TRUE);
     watch_demand(0xF, (ULONG_PTR)heap, (ULONG_PTR)blocks[19], 10, 0);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void without_pages_full_blocks_are_no_memory(void **state)
 {
     (void)state;
-    HANDLE heap = begin("pageheap=full");
+    HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, 0, 10);
     rig_pages_refuse(TRUE);
     const struct rig_outcome outcome = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, 10);
@@ -274,7 +259,7 @@ static void without_pages_full_blocks_are_no_memory(void **state)
     block = HeapReAlloc(heap, 0, block, 2 * PAGE);
     assert_non_null(block);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void limits_of_heaps_hold_for_full_blocks(void **state)
@@ -285,7 +270,7 @@ static void limits_of_heaps_hold_for_full_blocks(void **state)
     const struct rig_outcome outcome = rig_alloc(heap, 0, 0x7F001);
     rig_demand_raised(&outcome, STATUS_BUFFER_TOO_SMALL, 0x7F001);
     assert_non_null(HeapAlloc(heap, 0, 0x7F000));
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* Nobody catches it: the stop is another one, and then the process dies of it. */
@@ -337,7 +322,7 @@ static void code_run_from_the_heap_is_a_stop(void **state)
 {
     EXCEPTION_RECORD record;
     (void)state;
-    HANDLE heap = begin("heaps");
+    HANDLE heap = watch_begin("heaps");
     char *block = HeapAlloc(heap, HEAP_ZERO_MEMORY, 64);
     nth_poke(block, 0xC3);
     assert_int_equal(nth_guard(call, block, &record), FALSE);
@@ -346,7 +331,7 @@ static void code_run_from_the_heap_is_a_stop(void **state)
     assert_int_equal(watch_stop(0)->code, 0x650);
     assert_int_equal(watch_stop(0)->parameter[0], (ULONG_PTR)block);
     watch_forget();
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- global flags ---- */
@@ -354,7 +339,7 @@ static void code_run_from_the_heap_is_a_stop(void **state)
 static void tail_check_has_its_pattern_and_is_looked_at_when_freed(void **state)
 {
     (void)state;
-    HANDLE heap = begin("flags=htc");
+    HANDLE heap = watch_begin("flags=htc");
     assert_int_equal(RtlGetNtGlobalFlags(), 0x10);
     char *block = HeapAlloc(heap, 0, 37);
     for (unsigned idx = 0; idx < UNIT; idx++) {
@@ -376,13 +361,13 @@ static void tail_check_has_its_pattern_and_is_looked_at_when_freed(void **state)
     char *large = HeapAlloc(heap, 0, (SIZE_T)3000 * 1024 + 37);
     assert_int_equal(nth_peek(large + (SIZE_T)3000 * 1024 + 37), 0); /* large ones have none */
     assert_int_equal(HeapFree(heap, 0, large), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void with_parameter_checks_a_damaged_tail_refuses_every_call(void **state)
 {
     (void)state;
-    HANDLE heap = begin("flags=htc+hpc");
+    HANDLE heap = watch_begin("flags=htc+hpc");
     char *block = HeapAlloc(heap, 0, 37);
     rig_flip(block + 37);
     assert_true(HeapSize(heap, 0, block) == (SIZE_T)-1);
@@ -393,13 +378,13 @@ static void with_parameter_checks_a_damaged_tail_refuses_every_call(void **state
     rig_flip(block + 37);
     assert_int_equal(HeapSize(heap, 0, block), 37);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void free_check_fills_what_is_freed_and_validation_looks(void **state)
 {
     (void)state;
-    HANDLE heap = begin("flags=hfc");
+    HANDLE heap = watch_begin("flags=hfc");
     char *block = HeapAlloc(heap, 0, 100);
     memset(block, 1, 100);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
@@ -411,13 +396,13 @@ static void free_check_fills_what_is_freed_and_validation_looks(void **state)
     assert_int_equal(HeapValidate(heap, 0, NULL), FALSE);
     rig_flip(block + 50);
     assert_int_equal(HeapValidate(heap, 0, NULL), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void with_whole_heap_checks_every_call_looks_at_all_of_it(void **state)
 {
     (void)state;
-    HANDLE heap = begin("flags=htc+hvc");
+    HANDLE heap = watch_begin("flags=htc+hvc");
     char *damaged = HeapAlloc(heap, 0, 37);
     char *block = HeapAlloc(heap, 0, 37);
     rig_flip(damaged + 37);
@@ -427,7 +412,7 @@ static void with_whole_heap_checks_every_call_looks_at_all_of_it(void **state)
     assert_int_equal(HeapFree(heap, 0, block), FALSE);
     rig_flip(damaged + 37);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void heaps_carry_the_global_flags(void **state)
@@ -441,12 +426,12 @@ static void heaps_carry_the_global_flags(void **state)
     (void)state;
     for (unsigned row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
         ULONG flags = 0;
-        HANDLE heap = begin(rows[row].text);
+        HANDLE heap = watch_begin(rows[row].text);
         for (unsigned idx = 0; idx < 4; idx++) {
             ((uint8_t *)&flags)[idx] = nth_peek((char *)heap + NTH_WORDS(0x70, 0x40) + idx);
         }
         assert_int_equal(flags, rows[row].flags | HEAP_GROWABLE | 0x1000u);
-        finish(heap);
+        watch_finish(heap);
         nth_process_reset();
         assert_int_equal(RtlGetNtGlobalFlags(), 0);
     }
@@ -455,9 +440,9 @@ static void heaps_carry_the_global_flags(void **state)
 static void the_application_verifier_flag_is_the_basic_layers(void **state)
 {
     (void)state;
-    HANDLE heap = begin("flags=vrf");
+    HANDLE heap = watch_begin("flags=vrf");
     assert_int_equal(nth_verifier_layers(), NTH_VERIFY_BASICS);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void without_merging_freed_neighbours_stay_apart(void **state)
@@ -465,7 +450,7 @@ static void without_merging_freed_neighbours_stay_apart(void **state)
     PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
     unsigned frees = 0;
     (void)state;
-    HANDLE heap = begin("flags=dhc");
+    HANDLE heap = watch_begin("flags=dhc");
     void *first = HeapAlloc(heap, 0, 100);
     void *second = HeapAlloc(heap, 0, 100);
     assert_non_null(HeapAlloc(heap, 0, 100));
@@ -475,7 +460,7 @@ static void without_merging_freed_neighbours_stay_apart(void **state)
         frees += entry.wFlags == 0;
     }
     assert_int_equal(frees, 3);
-    finish(heap);
+    watch_finish(heap);
 }
 
 /* ---- low resources ---- */
@@ -535,7 +520,7 @@ static void allocations_fail_at_the_rate_that_was_asked_for_and_repeatably(void 
 static void an_injected_failure_is_ordinary_shortage(void **state)
 {
     (void)state;
-    HANDLE heap = begin("lowres=0:0");
+    HANDLE heap = watch_begin("lowres=0:0");
     void *block = HeapAlloc(heap, 0, 10);
     assert_int_equal(nth_verifier_lowres(1000001, 0), STATUS_INVALID_PARAMETER);
     assert_int_equal(nth_verifier_lowres(1000000, 0), STATUS_SUCCESS);
@@ -553,7 +538,7 @@ static void an_injected_failure_is_ordinary_shortage(void **state)
     assert_int_equal(HeapDestroy(other), TRUE);
     assert_int_equal(nth_verifier_lowres(1000000, 100000), STATUS_SUCCESS);
     assert_non_null(HeapAlloc(heap, 0, 10)); /* quiet again */
-    finish(heap);
+    watch_finish(heap);
     nth_process_reset();
     assert_int_equal(nth_verifier_lowres(0, 0), STATUS_UNSUCCESSFUL);
 }
@@ -563,7 +548,7 @@ static void modules_are_included_and_excluded(void **state)
     struct watch_module subject;
     struct watch_module other;
     (void)state;
-    HANDLE heap = begin("lowres=1000000:0:subject.so");
+    HANDLE heap = watch_begin("lowres=1000000:0:subject.so");
     watch_load(&subject, "subject.so");
     watch_load(&other, "other.so");
     assert_null(subject.calls->allocate(heap, 1));
@@ -572,14 +557,14 @@ static void modules_are_included_and_excluded(void **state)
     watch_unload(&subject);
     watch_unload(&other);
     nth_process_reset();
-    heap = begin("lowres=1000000:0:subject.so+other.so,exclude=other.so");
+    heap = watch_begin("lowres=1000000:0:subject.so+other.so,exclude=other.so");
     watch_load(&subject, "subject.so");
     watch_load(&other, "other.so");
     assert_null(subject.calls->allocate(heap, 1));
     assert_non_null(other.calls->allocate(heap, 1));
     watch_unload(&subject);
     watch_unload(&other);
-    finish(heap);
+    watch_finish(heap);
 }
 
 static void making_a_heap_can_be_refused_too(void **state)

@@ -194,6 +194,22 @@ int rig_teardown(void **state)
                : -1;
 }
 
+/* ---- heaps ---- */
+
+HANDLE rig_heap_new(void)
+{
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_non_null(heap);
+    return heap;
+}
+
+PVOID rig_block_new(HANDLE heap, SIZE_T bytes)
+{
+    PVOID block = HeapAlloc(heap, 0, bytes);
+    assert_non_null(block);
+    return block;
+}
+
 /* ---- calls ---- */
 
 struct run {

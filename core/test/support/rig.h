@@ -55,6 +55,12 @@ void rig_report_demand(enum nth_reason reason, HANDLE heap, LPCVOID block);
 void rig_report_demand_field(enum nth_reason reason, HANDLE heap, LPCVOID block,
                              const char *field);
 
+/* ---- heaps ---- */
+
+/* A growable heap, and a block of one; never NULL. */
+HANDLE rig_heap_new(void);
+PVOID rig_block_new(HANDLE heap, SIZE_T bytes);
+
 /* ---- calls ---- */
 
 /* All that a call can show. */

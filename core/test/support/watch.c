@@ -39,6 +39,19 @@ void watch_start(const char *text)
     assert_int_equal(nth_verifier_start(&settings), STATUS_SUCCESS);
 }
 
+HANDLE watch_begin(const char *text)
+{
+    watch_start(text);
+    return rig_heap_new();
+}
+
+void watch_finish(HANDLE heap)
+{
+    assert_int_equal(HeapDestroy(heap), TRUE);
+    watch_demand_none();
+    rig_report_demand_none();
+}
+
 unsigned watch_count(void)
 {
     return stop_count;

@@ -19,6 +19,10 @@ int watch_teardown(void **state);
 /* Start the verifier with settings in the grammar of nth_verifier_parse. */
 void watch_start(const char *text);
 
+/* The same with a heap, and its end, at which nothing is left to tell. */
+HANDLE watch_begin(const char *text);
+void watch_finish(HANDLE heap);
+
 /* Stops since watch_start or watch_forget. */
 unsigned watch_count(void);
 const struct nth_stop *watch_stop(unsigned idx);

@@ -2,9 +2,8 @@
 # Line, branch and MC/DC coverage of core and of faults, by tests and corpus or by the corpus alone.
 set -euo pipefail
 
-# Tests that take long and reach next to nothing of core and faults that others do not; and verify, which
-# looks at all that a program allocates: an instrumented one allocates for its counters, too.
-slow='^(core/(flips|overwrite)|faults/misuse|harness/(census|census_sh|distribution|mingw|rules|transcript|verify))$'
+# Tests that take long and reach next to nothing of core and faults that others do not.
+slow='^(core/(flips|overwrite)|faults/misuse|harness/(census|census_sh|distribution|mingw|rules|transcript))$'
 
 usage() {
     cat <<'TEXT'

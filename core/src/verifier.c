@@ -19,13 +19,6 @@
 #define CHUNK_LARGEST_BYTES ((size_t)0x400000)
 #define COMMIT_STEP_BYTES ((size_t)0x10000)
 
-struct nth_verifier_chunk {
-    struct nth_verifier_chunk *next;
-    size_t bytes;
-    size_t committed_bytes;
-    size_t used_bytes;
-};
-
 struct nth_verifier nth_verifier;
 
 static const struct nth_verifier_settings defaults = {

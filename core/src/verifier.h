@@ -122,6 +122,14 @@ struct nth_stack {
     bool broken;
 };
 
+/* Of the verifier's own memory; it stands at its own start. */
+struct nth_verifier_chunk {
+    struct nth_verifier_chunk *next;
+    size_t bytes;
+    size_t committed_bytes;
+    size_t used_bytes;
+};
+
 struct nth_verifier {
     NTH_ATOMIC(uint32_t) on;
     ULONG layers;
@@ -231,6 +239,10 @@ struct nth_module *nth_module_of(uintptr_t address);
 struct nth_module *nth_module_numbered(ULONG number);
 /* Does the module keep, as its own, what is allocated below the function at this address? */
 bool nth_module_keeps(const struct nth_module *module, uintptr_t address);
+
+/* UTF-8 to UTF-16, a unit a byte at the most and 0 at the end; what is no UTF-8 stays as it is,
+ * byte by byte. */
+void nth_name_widen(const char *name, USHORT *wide);
 
 /* ---- verifier_symbol.c ---- */
 

@@ -360,8 +360,8 @@ NTSTATUS nth_verified_free(const struct nth_caller *caller, HANDLE handle, ULONG
 static void track_resized(struct nth_look *look, struct nth_track *track, char *made, SIZE_T bytes,
                           enum nth_track_kind kind)
 {
-    struct nth_module *owner = track->owner;
     void *outer = nth_verifier_enter();
+    struct nth_module *owner = track->owner;
     const ULONG number = track->owner_number;
     nth_track_disown(track);
     nth_track_remove(track);
@@ -446,21 +446,14 @@ static enum nth_status resize_by_hand(struct nth_look *look, ULONG flags, SIZE_T
     memcpy(fresh->user, old->user, kept);
     nth_mark_live(fresh, kept, (flags & HEAP_ZERO_MEMORY) != 0);
     void *outer = nth_verifier_enter();
-    const bool entered = nth_track_enter(fresh);
-    if (entered) {
-        struct nth_module *owner = old->owner;
-        fresh->disowned = old->disowned;
-        fresh->allocated = old->allocated;
-        nth_track_disown(old);
-        nth_track_own(fresh, owner);
-        nth_operation_log(NTH_OPERATION_REALLOCATE, look->handle, fresh->user, bytes, look->trace);
-    }
+    struct nth_module *owner = old->owner;
+    NTH_ASSERT(nth_track_enter(fresh)); /* there is a table, of which the old one is an entry */
+    fresh->disowned = old->disowned;
+    fresh->allocated = old->allocated;
+    nth_track_disown(old);
+    nth_track_own(fresh, owner);
+    nth_operation_log(NTH_OPERATION_REALLOCATE, look->handle, fresh->user, bytes, look->trace);
     nth_verifier_leave(outer);
-    if (!entered) {
-        block_unmake(look, fresh);
-        track_forget(fresh);
-        return NTH_NO_MEMORY;
-    }
     struct nth_watched_heap *watched = look->watched;
     *moved = fresh->user;
     (void)track_free(look, old);

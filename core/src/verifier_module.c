@@ -92,8 +92,7 @@ static bool number_take(struct nth_module *module)
     return true;
 }
 
-/* UTF-8 to UTF-16; what is no UTF-8 stays as it is, byte by byte. */
-static void widen(const char *name, USHORT *wide)
+void nth_name_widen(const char *name, USHORT *wide)
 {
     const uint8_t *at = (const uint8_t *)name;
     while (*at != 0) {
@@ -143,7 +142,7 @@ static bool name_take(struct nth_module *module, const char *path)
     const char *slash = strrchr(copy, '/');
     module->info.path = copy;
     module->info.name = module->declared || slash == NULL ? copy : slash + 1;
-    widen(module->info.name, wide);
+    nth_name_widen(module->info.name, wide);
     module->info.wide_name = wide;
     return true;
 }

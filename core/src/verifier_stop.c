@@ -18,6 +18,8 @@
 
 #define TEXT_BYTES 12288u
 #define NAME_BYTES 256u
+#define QUOTED_BYTES (6u * NAME_BYTES)
+#define QUOTED_ROOM_BYTES (QUOTED_BYTES + 256u) /* with what ends the line */
 
 /* A problem that was told, for NTH_FLAVOR_ONCE's sibling: the same one at the same place. */
 struct nth_seen_stop {
@@ -71,20 +73,24 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
     }
 }
 
+/* A JSON string in ASCII, of a name without its end where it is longer than names are. */
 static void add_quoted(struct text *text, const char *value)
 {
-    char quoted[6 * NAME_BYTES];
+    USHORT wide[NAME_BYTES];
+    char quoted[QUOTED_BYTES];
+    char name[NAME_BYTES];
     size_t len = 0;
-    for (const char *one = value; *one != '\0' && len + 7 < sizeof(quoted); one++) {
-        const unsigned char byte = (unsigned char)*one;
-        if (byte == '"' || byte == '\\') {
-            quoted[len++] = '\\';
-            quoted[len++] = *one;
-        } else if (byte < 0x20u || byte >= 0x7Fu) {
-            len += (size_t)snprintf(quoted + len, 7, "\\u%04x", byte);
-        } else {
-            quoted[len++] = *one;
+    (void)snprintf(name, sizeof(name), "%s", value);
+    nth_name_widen(name, wide);
+    for (const USHORT *one = wide; *one != 0; one++) {
+        if (*one < 0x20u || *one >= 0x7Fu) {
+            len += (size_t)snprintf(quoted + len, sizeof(quoted) - len, "\\u%04x", *one);
+            continue;
         }
+        if (*one == '"' || *one == '\\') {
+            quoted[len++] = '\\';
+        }
+        quoted[len++] = (char)*one;
     }
     quoted[len] = '\0';
     add(text, "\"%s\"", quoted);
@@ -126,7 +132,8 @@ static void add_frames_json(struct text *text, const char *title, const struct n
         return;
     }
     add(text, ",\"%s\":[", title);
-    for (unsigned idx = 0; idx < trace->count && text->len < sizeof(text->bytes) - 1024u; idx++) {
+    for (unsigned idx = 0;
+         idx < trace->count && text->len < sizeof(text->bytes) - QUOTED_ROOM_BYTES; idx++) {
         nth_verifier_frame_name(&trace->frames[idx], name, sizeof(name));
         add(text, "%s", idx == 0 ? "" : ",");
         add_quoted(text, name);

@@ -17,6 +17,7 @@ static struct {
     struct nth_pages pages;       /* what core sees */
     const struct nth_pages *real; /* what stands behind it */
     BOOLEAN refuse;
+    const char *refused_prefix; /* NULL: every site */
     void (*on_commit)(void);
     unsigned page_calls;
     unsigned executable_count;
@@ -28,12 +29,19 @@ static struct {
 
 /* ---- page source ---- */
 
+static BOOLEAN refused(const struct nth_site *site)
+{
+    return rig.refuse &&
+           (rig.refused_prefix == NULL ||
+            strncmp(site->name, rig.refused_prefix, strlen(rig.refused_prefix)) == 0);
+}
+
 static enum nth_seam_status reserve(void *self, const struct nth_site *site, size_t bytes,
                                     void **base)
 {
     (void)self;
     rig.page_calls++;
-    return rig.refuse ? NTH_SEAM_REFUSED : rig.real->reserve(rig.real->self, site, bytes, base);
+    return refused(site) ? NTH_SEAM_REFUSED : rig.real->reserve(rig.real->self, site, bytes, base);
 }
 
 static enum nth_seam_status commit(void *self, const struct nth_site *site, void *base,
@@ -45,7 +53,7 @@ static enum nth_seam_status commit(void *self, const struct nth_site *site, void
     if (rig.on_commit != NULL) {
         rig.on_commit();
     }
-    return rig.refuse ? NTH_SEAM_REFUSED
+    return refused(site) ? NTH_SEAM_REFUSED
                       : rig.real->commit(rig.real->self, site, base, bytes, executable);
 }
 
@@ -70,13 +78,18 @@ static enum nth_seam_status protect(void *self, const struct nth_site *site, voi
 {
     (void)self;
     rig.page_calls++;
-    return rig.refuse ? NTH_SEAM_REFUSED
+    return refused(site) ? NTH_SEAM_REFUSED
                       : rig.real->protect(rig.real->self, site, base, bytes, writable);
 }
 
 void rig_pages_refuse(BOOLEAN refuse)
 {
     rig.refuse = refuse;
+}
+
+void rig_pages_refuse_only(const char *prefix)
+{
+    rig.refused_prefix = prefix;
 }
 
 void rig_pages_on_commit(void (*hook)(void))
@@ -170,6 +183,7 @@ int rig_setup(void **state)
         prepare();
     }
     rig.refuse = FALSE;
+    rig.refused_prefix = NULL;
     rig.on_commit = NULL;
     struct nth_seam seam = rig_seam();
     nth_seam_set(&seam);

@@ -34,6 +34,9 @@ struct nth_seam rig_seam(void);
  * otherwise. What gives back always works. */
 void rig_pages_refuse(BOOLEAN refuse);
 
+/* The same of sites only whose name begins so: "verifier."; NULL: all sites again. */
+void rig_pages_refuse_only(const char *prefix);
+
 /* Run `hook` inside every commit, before it is served; NULL stops. */
 void rig_pages_on_commit(void (*hook)(void));
 

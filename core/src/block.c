@@ -108,26 +108,24 @@ enum nth_status nth_block_next(struct nth_heap *heap, struct nth_region *region,
                                bool *present)
 {
     const uint64_t border = end + NTH_BORDER_BYTES;
+    const bool inside = border < region->bytes;
     bool damaged = false;
-    *present = false;
     (void)heap;
-    if (border < region->bytes && nth_tag_starts(*nth_tag_at(region, end), end)) {
-        *present = true;
-        return NTH_OK;
-    }
-    if (border % NTH_PAGE_BYTES == 0 &&
-        (border == region->bytes ||
-         (border < region->bytes &&
-          !nth_page_committed(region, border / NTH_PAGE_BYTES, &damaged) && !damaged))) {
-        return NTH_OK;
-    }
+    /* Only in front of a page can there be a border instead of a block. */
+    const bool starts = inside && nth_tag_starts(*nth_tag_at(region, end), end);
+    const bool wanted = inside && (border % NTH_PAGE_BYTES != 0 ||
+                                   nth_page_committed(region, border / NTH_PAGE_BYTES, &damaged));
+    *present = starts && wanted && !damaged;
     if (damaged) {
         nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
-    } else {
+        return NTH_CORRUPT;
+    }
+    if (starts != wanted) {
         nth_note(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, end + NTH_HEADER_BYTES),
                  "block.tag");
+        return NTH_CORRUPT;
     }
-    return NTH_CORRUPT;
+    return NTH_OK;
 }
 
 /* A call stays mostly in one segment: what was looked up last is tried first. */

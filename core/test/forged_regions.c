@@ -430,24 +430,36 @@ static void page(struct nth_region *region, uint64_t number, BOOLEAN committed)
     assert_true(nth_page_map_holds(region));
 }
 
-/* A free block alone between two stretches without pages: number 0. */
-static void island(struct forge_scene *scene)
+/* A live block, number 3, between two free ones; on both sides of these are no pages. */
+static void stretch(struct forge_scene *scene, SIZE_T threshold_bytes)
 {
     RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted),
-                                  .DeCommitFreeBlockThreshold = 0x2000,
-                                  .DeCommitTotalFreeThreshold = 0x2000};
+                                  .DeCommitFreeBlockThreshold = threshold_bytes,
+                                  .DeCommitTotalFreeThreshold = threshold_bytes};
     scene->heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);
     PVOID before = HeapAlloc(scene->heap, 0, 0x6700u - NTH_SEGMENT_FIRST - 8u);
-    PVOID alone = HeapAlloc(scene->heap, 0, 0x1100);
+    scene->blocks[3] = HeapAlloc(scene->heap, 0, 0x1100);
     PVOID behind = HeapAlloc(scene->heap, 0, 0x5000);
     scene->blocks[1] = HeapAlloc(scene->heap, 0, 0x3000);
     scene->blocks[2] = HeapAlloc(scene->heap, 0, BYTES);
     assert_non_null(scene->blocks[2]);
     assert_true(HeapFree(scene->heap, 0, before));
     assert_true(HeapFree(scene->heap, 0, behind));
-    assert_true(HeapFree(scene->heap, 0, alone));
-    scene->blocks[0] =
-        nth_region_place(nth_region_of(alone), 0x6000u + NTH_BORDER_BYTES + NTH_HEADER_BYTES);
+}
+
+/* When it is freed, the pages of all three go. */
+static void stretch_that_goes(struct forge_scene *scene)
+{
+    stretch(scene, 0x1000);
+}
+
+/* A free block alone between two stretches without pages: number 0. */
+static void island(struct forge_scene *scene)
+{
+    stretch(scene, 0x2000);
+    assert_true(HeapFree(scene->heap, 0, scene->blocks[3]));
+    scene->blocks[0] = nth_region_place(region_of(scene, 2),
+                                        0x6000u + NTH_BORDER_BYTES + NTH_HEADER_BYTES);
     const struct nth_block found = forge_block(scene->heap, scene->blocks[0]);
     assert_int_equal(found.state, NTH_BLOCK_FREE);
 }
@@ -473,6 +485,13 @@ static void page_of_a_block_is_not_there(struct forge_scene *scene)
     page(block.region, block.offset / NTH_PAGE_BYTES + 2u, FALSE);
 }
 
+/* The map has a start in front of pages that are not there, where only a border can be. */
+static void border_is_said_to_start_a_block(struct forge_scene *scene)
+{
+    const uint64_t border = 0x8000u - NTH_BORDER_BYTES;
+    *nth_tag_at(region_of(scene, 2), border) |= (uint8_t)(NTH_TAG_START | nth_tag_position(border));
+}
+
 /* Far behind the run that is to be committed: it would be sealed with the others. */
 static void later_word_is_damaged(struct forge_scene *scene)
 {
@@ -496,7 +515,14 @@ static void a_map_of_pages_that_contradicts_the_blocks_is_reported(void **state)
         ROW(page_of_a_block_is_not_there, RIG_HEAP_FREE, 0, 1, -1, NTH_CORRUPT_PAGE_MAP,
             "region.pages"),
     };
+    static const struct forge_row before[] = {
+        ROW(border_is_said_to_start_a_block, RIG_HEAP_FREE, 0, 3, -2, NTH_CORRUPT_BLOCK_MAP,
+            "block.tag"),
+        ROW(border_is_said_to_start_a_block, RIG_HEAP_VALIDATE, 0, -1, -2, NTH_CORRUPT_BLOCK_MAP,
+            "block.tag"),
+    };
     forge_run(island, rows, FORGE_ROW_COUNT(rows));
+    forge_run(stretch_that_goes, before, FORGE_ROW_COUNT(before));
 }
 
 /* ---- damage in the middle of a walk ---- */

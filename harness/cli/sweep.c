@@ -322,11 +322,21 @@ static void tell_site(const struct sweep_command *command, unsigned site)
     }
 }
 
-/* Programs do not switch the verifier on: core/test/verifier_shortage.c refuses its sites. */
-static bool is_verifiers(unsigned site)
+/* The verifier's own, where no program switched it on: core/test/verifier_shortage.c refuses those. */
+static bool is_left_out(unsigned site)
 {
     const char *name = fault_site_name(site);
-    return strncmp(name, "verifier.", 9) == 0 || strncmp(name, "pageheap.", 9) == 0;
+    return (strncmp(name, "verifier.", 9) == 0 || strncmp(name, "pageheap.", 9) == 0) &&
+           totals_of(site).met == 0;
+}
+
+static unsigned left_out_count(void)
+{
+    unsigned count = 0;
+    for (unsigned site = 0; site < fault_site_count(); site++) {
+        count += is_left_out(site);
+    }
+    return count;
 }
 
 /* "a commit, b release": sites that were never refused in both ways; how many. */
@@ -337,7 +347,7 @@ static unsigned missing(char *out, size_t out_bytes)
     out[0] = '\0';
     for (unsigned site = 0; site < fault_site_count(); site++) {
         const struct totals totals = totals_of(site);
-        if ((totals.once > 0 && totals.good > 0) || is_verifiers(site)) {
+        if ((totals.once > 0 && totals.good > 0) || is_left_out(site)) {
             continue;
         }
         count++;
@@ -368,7 +378,8 @@ static void tell_end_json(const struct sweep_command *command, unsigned left, co
     (void)cJSON_AddNumberToObject(object, "refusals", (double)command->refusal_count);
     (void)cJSON_AddNumberToObject(object, "findings", (double)command->finding_count);
     (void)cJSON_AddNumberToObject(object, "seconds", command->seconds);
-    (void)cJSON_AddNumberToObject(object, "sites", fault_site_count());
+    (void)cJSON_AddNumberToObject(object, "sites", fault_site_count() - left_out_count());
+    (void)cJSON_AddNumberToObject(object, "sites_of_the_verifier", left_out_count());
     (void)cJSON_AddNumberToObject(object, "sites_left", left);
     (void)cJSON_AddStringToObject(object, "left", names);
     (void)cJSON_AddNumberToObject(object, "paths", path_count());
@@ -384,15 +395,22 @@ static unsigned tell_table(const struct sweep_command *command)
         (void)printf("\n%-20s %-9s %9s %9s %6s\n", "site", "call", "once", "for good", "paths");
     }
     for (unsigned site = 0; site < fault_site_count(); site++) {
-        tell_site(command, site);
+        if (!is_left_out(site)) {
+            tell_site(command, site);
+        }
     }
     if (command->common.json) {
         tell_end_json(command, left, names);
         return left;
     }
     const double runs = command->run_count == 0 ? 1 : (double)command->run_count;
-    (void)printf("\n%u of %u sites refused once and for good, %u paths to them\n",
-                 fault_site_count() - left, fault_site_count(), path_count());
+    const unsigned sites = fault_site_count() - left_out_count();
+    (void)printf("\n%u of %u sites refused once and for good, %u paths to them\n", sites - left,
+                 sites, path_count());
+    if (left_out_count() > 0) {
+        (void)printf("left out: %u sites of the verifier, which no program switched on\n",
+                     left_out_count());
+    }
     if (left > 0) {
         (void)printf("left: %s\n", names);
     }

@@ -341,47 +341,49 @@ void rig_emit_walk_write(struct emit *emit, const struct tape_step *step, size_t
  * -------------------------------------------------------------------------------
  */
 
-/* The same plan in the words of pieces.txt, or -1. */
-static int plan_kind(unsigned kind)
+/* The same plan in the words of pieces.txt, or NULL. */
+static const char *plan_kind(unsigned kind)
 {
     switch (kind) {
     case FAULT_PLAN_NONE:
-        return 0;
+        return "REFUSE_NONE";
     case FAULT_PLAN_NTH:
-        return 1;
+        return "REFUSE_NTH";
     case FAULT_PLAN_FROM:
-        return 2;
+        return "REFUSE_FROM";
     case FAULT_PLAN_BURST:
-        return 3;
+        return "REFUSE_BURST";
     case FAULT_PLAN_BUDGET:
-        return 4;
+        return "REFUSE_BUDGET";
     case FAULT_PLAN_LARGEST:
-        return 5;
+        return "REFUSE_LARGEST";
+    case FAULT_PLAN_ELSEWHERE:
+        return "LIE_ELSEWHERE";
+    case FAULT_PLAN_LESS:
+        return "LIE_LESS";
     default:
-        return -1;
+        return NULL;
     }
 }
 
 static void plan_write(struct emit *emit, const struct tape_call *call)
 {
-    static const char *const words[] = {"REFUSE_NONE",  "REFUSE_NTH",    "REFUSE_FROM",
-                                        "REFUSE_BURST", "REFUSE_BUDGET", "REFUSE_LARGEST"};
-    const int kind = plan_kind((unsigned)call->arguments[0]);
-    if (call->arguments[0] == FAULT_PLAN_MOVES || call->arguments[0] == FAULT_PLAN_DIRTY) {
-        emit->uses_refuse = true;
-        (void)fprintf(emit->code, "    %s();\n",
-                      call->arguments[0] == FAULT_PLAN_MOVES ? "pages_move" : "pages_dirty");
-        return;
-    }
-    if (kind < 0) {
-        emit->lack = "a plan that does other things than refuse";
-        (void)fprintf(emit->code, "    /* Left out: a plan of another kind. */\n");
-        return;
-    }
+    const unsigned kind = (unsigned)call->arguments[0];
+    const char *word = plan_kind(kind);
     emit->uses_refuse = true;
-    (void)fprintf(emit->code, "    plan(0, %s, 0x%zxu, %zu, %zu);\n", words[kind],
-                  (size_t)call->arguments[1], (size_t)call->arguments[2],
-                  (size_t)call->arguments[3]);
+    if (kind == FAULT_PLAN_MOVES) {
+        (void)fprintf(emit->code, "    pages_move();\n");
+    } else if (kind == FAULT_PLAN_DIRTY || kind == FAULT_PLAN_SECRET) {
+        (void)fprintf(emit->code, "    pages_dirty(%s);\n",
+                      kind == FAULT_PLAN_SECRET ? "TRUE" : "FALSE");
+    } else if (word != NULL) {
+        (void)fprintf(emit->code, "    plan(0, %s, 0x%zxu, %zu, %zu);\n", word,
+                      (size_t)call->arguments[1], (size_t)call->arguments[2],
+                      (size_t)call->arguments[3]);
+    } else {
+        emit->lack = "a plan by paths, or of many heaps";
+        (void)fprintf(emit->code, "    /* Left out: a plan by paths, or of many heaps. */\n");
+    }
 }
 
 static void fill_write(struct emit *emit, const struct tape_call *call)

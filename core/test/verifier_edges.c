@@ -234,6 +234,113 @@ static void with_nobody_outside_the_outermost_library_owns(void **state)
     watch_finish(heap);
 }
 
+/* What libc keeps below these is libc's; below others its callers'. */
+static void functions_that_keep_are_libcs_own(void **state)
+{
+    static const struct {
+        const char *name;
+        bool keeps;
+    } rows[] = {{"setenv", true},       {"putenv", true}, {"setlocale", true}, {"tzset", true},
+                {"__cxa_atexit", true}, {"dlopen", true}, {"strdup", false},   {"qsort", false}};
+    (void)state;
+    watch_start("leak");
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        void *function = dlsym(RTLD_NEXT, rows[row].name);
+        if (function == NULL) {
+            function = dlsym(RTLD_DEFAULT, rows[row].name);
+        }
+        Dl_info info;
+        assert_non_null(function);
+        assert_int_not_equal(dladdr(function, &info), 0);
+        void *outer = nth_verifier_enter();
+        const struct nth_module *module = nth_module_of((uintptr_t)function);
+        const bool keeps = module != NULL && nth_module_keeps(module, (uintptr_t)function + 1);
+        nth_verifier_leave(outer);
+        /* A sanitizer has functions of its own in their place. */
+        if (strstr(info.dli_fname, "libc.so") != NULL && keeps != rows[row].keeps) {
+            fail_msg("%s of %s: %d", rows[row].name, info.dli_fname, keeps);
+        }
+    }
+}
+
+/* ---- looking ---- */
+
+struct order {
+    SIZE_T count;
+    uint64_t serial;
+};
+
+static BOOLEAN in_order(void *context, const struct nth_allocation *block)
+{
+    struct order *order = context;
+    assert_true(block->serial > order->serial);
+    order->serial = block->serial;
+    order->count++;
+    return TRUE;
+}
+
+static BOOLEAN count_one(void *context, const struct nth_operation *one)
+{
+    struct order *order = context;
+    assert_true(one->kind == NTH_OPERATION_ALLOCATE || one->kind == NTH_OPERATION_FREE);
+    order->count++;
+    return TRUE;
+}
+
+static void all_of_many_blocks_are_visited_in_order(void **state)
+{
+    enum { COUNT = 500 };
+    static PVOID blocks[COUNT];
+    struct order order = {0, 0};
+    (void)state;
+    HANDLE heap = watch_begin("leak");
+    assert_int_equal(nth_verifier_operations(NULL, count_one, &order), 0);
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = rig_block_new(heap, 16u + idx);
+    }
+    for (unsigned idx = 0; idx < COUNT;
+         idx += 5) { /* handed out again: older places, newer blocks */
+        assert_int_equal(HeapFree(heap, 0, blocks[idx]), TRUE);
+        blocks[idx] = rig_block_new(heap, 16u + idx);
+    }
+    assert_int_equal(nth_verifier_enumerate(heap, in_order, &order), COUNT);
+    assert_int_equal(order.count, COUNT);
+    order.count = 0;
+    assert_int_equal(nth_verifier_operations(NULL, count_one, &order), COUNT + 2 * COUNT / 5);
+    assert_int_equal(order.count, COUNT + 2 * COUNT / 5);
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
+/* One line on standard error, once. */
+static void the_end_of_the_budget_is_told_once(void **state)
+{
+    static const char line[] =
+        "heaprig: page heap: 4 mappings are in use: further blocks are light\n";
+    char text[512] = "";
+    int ends[2];
+    int status = 0;
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        HANDLE heap = watch_begin("pageheap=full:budget=4");
+        for (unsigned idx = 0; idx < 5; idx++) {
+            (void)rig_block_new(heap, BYTES);
+        }
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    size_t len = 0;
+    for (ssize_t got = 0; (got = read(ends[0], text + len, sizeof(text) - 1 - len)) > 0;) {
+        len += (size_t)got;
+    }
+    (void)close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_string_equal(text, line);
+}
+
 /* ---- tables ---- */
 
 static void many_sections_are_told_apart(void **state)
@@ -301,6 +408,8 @@ static void a_table_that_cannot_grow_serves_on(void **state)
     for (unsigned idx = 0; idx < MORE; idx++) {
         nth_track_drop(tracks[idx]);
     }
+    assert_ptr_equal(nth_track_new(), tracks[MORE - 1u]); /* used again */
+    nth_track_drop(tracks[MORE - 1u]);
     nth_verifier_leave(outer);
     for (unsigned idx = 0; idx < FIRST + MORE; idx++) {
         if (idx == FIRST) {
@@ -355,6 +464,10 @@ static void stacks_are_kept_once_while_there_is_memory(void **state)
         assert_non_null(again);
         assert_true(traces[idx] == NULL || traces[idx] == again);
         assert_int_equal(again->frames[0].offset, 0x10000u + idx);
+        traces[idx] = again;
+    }
+    for (unsigned idx = 0; idx < COUNT; idx++) { /* the table has grown meanwhile */
+        assert_ptr_equal(trace_numbered(idx), traces[idx]);
     }
 }
 
@@ -601,8 +714,15 @@ static void a_log_of_objects_is_ascii(void **state)
     corner_allocate(heap, 0);
     assert_int_equal(nth_verifier_module_unload(__start_nth_corner), STATUS_SUCCESS);
     assert_int_equal(nth_verifier_stop_count(), 1);
+    char parameters[256];
+    const ULONG_PTR *told = nth_verifier_stop_at(0)->parameter;
+    (void)snprintf(parameters, sizeof(parameters),
+                   ",\"parameters\":[\"%#lx\",\"%#lx\",\"%#lx\",\"%#lx\"],\"process\":%ld,",
+                   (unsigned long)told[0], (unsigned long)told[1], (unsigned long)told[2],
+                   (unsigned long)told[3], (long)getpid());
     assert_int_equal(HeapDestroy(heap), TRUE);
     const char *text = log_read();
+    demand_has(text, parameters);
     demand_has(text, "{\"kind\":\"stop\",\"code\":2304,\"layer\":\"Leak\",\"name\":\"ALLOCATION\"");
     demand_has(text, ",\"module\":\"a\\\"b\\\\c\\u0009d\\u00e9\\ud83d\\ude00\"");
     demand_has(text, ",\"allocated\":[\"a\\\"b\\\\c\\u0009d\\u00e9\\ud83d\\ude00+0x");
@@ -861,6 +981,9 @@ int main(void)
         TEST(a_relative_path_becomes_whole),
         TEST(nothing_is_done_while_it_is_off),
         TEST(with_nobody_outside_the_outermost_library_owns),
+        TEST(functions_that_keep_are_libcs_own),
+        TEST(all_of_many_blocks_are_visited_in_order),
+        TEST(the_end_of_the_budget_is_told_once),
         TEST(many_sections_are_told_apart),
         TEST(full_blocks_lie_in_several_areas),
         TEST(a_table_that_cannot_grow_serves_on),

@@ -464,6 +464,8 @@ static void what_is_out_of_range_switches_nothing_on(void **state)
     bad = good;
     strcpy(bad.log, "/nowhere/at/all");
     assert_int_equal(nth_verifier_start(&bad), STATUS_INVALID_PARAMETER);
+    strcpy(bad.log, "/");
+    assert_int_equal(nth_verifier_start(&bad), STATUS_INVALID_PARAMETER);
     assert_int_equal(nth_verifier_layers(), 0);
 }
 

@@ -331,6 +331,7 @@ static void bad_settings_are_told_with_their_place(void **state)
         {"lowres=1:x", "character 10: expected milliseconds"},
         {"lowres=1:2:a/b", "character 12: expected names of modules"},
         {"lowres=x", "character 8: expected parts per million"},
+        {"fault=10001", "character 7: expected a rate of 1 to 10000, found \"10001\""},
         {"fault=5:x", "character 9: expected seconds"},
         {"fault=x", "character 7: expected a rate of 1 to 10000, found \"x\""},
         {"delayed=x", "character 9: expected a number of blocks"},

@@ -4,6 +4,7 @@
  * one process and in turns, with the model judging both. What counts is the ratio; the rates are of
  * this machine at this moment. */
 #include "cli/cli.h"
+#include "cli/confirm.h"
 #include "cli/input.h"
 
 #include "program/random.h"
@@ -23,6 +24,7 @@
 #define RECORD_COUNT 200u
 #define TURN_COUNT_MAX 4096u
 #define RAISE_COUNT 200u
+#define CONFIRM_S 60u /* of processor time for a finding in a fresh process */
 
 enum { SUBJECT_CORE, SUBJECT_MALLOC, SUBJECT_COUNT };
 
@@ -44,6 +46,7 @@ struct set {
 
 struct bench {
     const struct options *options;
+    const struct rig_subject *subjects[SUBJECT_COUNT];
     struct rig_exec *execs[SUBJECT_COUNT];
     struct rig_program *programs;
     size_t count;
@@ -136,24 +139,30 @@ static double cpu_seconds(void)
 }
 
 /* Nothing is measured on a heap that breaks its contract. The program may be a generated one: its
- * text is all that heaprig run needs to tell more. */
+ * text is all that heaprig run needs to tell more. A fresh process has tried it by then. */
 static _Noreturn void tell_finding(const struct rig_program *program,
-                                   const struct rig_verdict *verdict, bool json)
+                                   const struct rig_verdict *verdict,
+                                   const struct rig_subject *subject, bool json)
 {
+    const struct rig_cli_how how = {.subject = subject, .timeout_s = CONFIRM_S};
+    char confirmed[RIG_CONFIRM_LINE_BYTES];
     static char text[(RIG_RECORD_COUNT_MAX + 1) * (size_t)RIG_TEXT_LINE_BYTES_MAX];
     (void)rig_text_print(program, text, sizeof(text));
+    rig_confirm_program(&how, program, false, confirmed);
     if (json) {
         cJSON *object = cJSON_CreateObject();
         cJSON *finding = cJSON_AddObjectToObject(object, "finding");
         (void)cJSON_AddStringToObject(finding, "rule", rig_rule_name(verdict->rule));
         (void)cJSON_AddStringToObject(finding, "clause", rig_clause_info(verdict->clause)->id);
         (void)cJSON_AddNumberToObject(finding, "step", verdict->step_idx);
+        (void)cJSON_AddStringToObject(finding, "confirmed", confirmed);
         (void)cJSON_AddStringToObject(finding, "program", text);
         rig_cli_object(object);
     } else {
-        (void)printf("FINDING %s: clause %s, step %u of this program:\n%s",
-                     rig_rule_name(verdict->rule), rig_clause_info(verdict->clause)->id,
-                     verdict->step_idx, text);
+        (void)printf(
+            "FINDING %s: clause %s, step %u of this program (a fresh process said '%s'):\n%s",
+            rig_rule_name(verdict->rule), rig_clause_info(verdict->clause)->id, verdict->step_idx,
+            confirmed, text);
     }
     exit(RIG_EXIT_FINDING);
 }
@@ -174,7 +183,8 @@ static double rate_of(struct bench *bench, struct set *set, unsigned subject)
     for (size_t idx = 0; idx < set->count && !interrupted; idx++) {
         const struct rig_verdict verdict = rig_exec_run(bench->execs[subject], set->programs[idx]);
         if (verdict.found) {
-            tell_finding(set->programs[idx], &verdict, bench->options->common.json);
+            tell_finding(set->programs[idx], &verdict, bench->subjects[subject],
+                         bench->options->common.json);
         }
         calls += verdict.call_count;
     }
@@ -292,12 +302,10 @@ static const struct argp argp = {
 
 static void execs_make(struct bench *bench)
 {
-    const struct rig_subject *const subjects[SUBJECT_COUNT] = {
-        [SUBJECT_CORE] = rig_subject_core(),
-        [SUBJECT_MALLOC] = rig_subject_malloc(),
-    };
+    bench->subjects[SUBJECT_CORE] = rig_subject_core();
+    bench->subjects[SUBJECT_MALLOC] = rig_subject_malloc();
     for (unsigned subject = 0; subject < SUBJECT_COUNT; subject++) {
-        const struct rig_options options = {.subject = subjects[subject], .judge = true};
+        const struct rig_options options = {.subject = bench->subjects[subject], .judge = true};
         bench->execs[subject] = rig_exec_create(&options);
         if (bench->execs[subject] == NULL) {
             rig_cli_refuse(bench->options->common.command, "expected memory for an executor");

@@ -323,8 +323,11 @@ static void the_end_of_the_budget_is_told_once(void **state)
     assert_int_equal(pipe(ends), 0);
     const pid_t child = fork();
     if (child == 0) {
+        struct nth_verifier_settings settings; /* without a hook, which would have it to itself */
         (void)dup2(ends[1], STDERR_FILENO);
-        HANDLE heap = watch_begin("pageheap=full:budget=4");
+        (void)nth_verifier_parse("pageheap=full:budget=4", &settings, NULL, 0);
+        assert_int_equal(nth_verifier_start(&settings), STATUS_SUCCESS);
+        HANDLE heap = rig_heap_new();
         for (unsigned idx = 0; idx < 5; idx++) {
             (void)rig_block_new(heap, BYTES);
         }

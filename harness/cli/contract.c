@@ -140,7 +140,7 @@ static const char *corpus_default(void)
 static void run_default(struct report *report)
 {
     static const char *const folders[] = {"ops_fuzzer", "misuse_fuzzer", "oom_fuzzer",
-                                          "corrupt_fuzzer", "attacks"};
+                                          "corrupt_fuzzer", "attacks", "verifier_fuzzer"};
     const char *corpus = corpus_default();
     for (size_t idx = 0; idx < sizeof(folders) / sizeof(folders[0]); idx++) {
         char path[PATH_MAX + 128];

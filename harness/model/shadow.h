@@ -32,6 +32,16 @@ struct rig_block {
     ULONG user_flags; /* bits of HEAP_SETTABLE_USER_FLAGS */
     bool disowned;
     bool reallocated;
+
+    /* Under a verifier (watch.h). */
+    uint8_t owner;   /* a module, or RIG_OWNER_NONE */
+    uint8_t made_by; /* the module that allocated it */
+    uint8_t flips;   /* what around it is not as it was left */
+    bool full;       /* of full page heap */
+    bool shielded;   /* disowned for the verifier */
+    bool moved;      /* reallocated since */
+    bool again;      /* its address was that of a disowned block */
+    uint64_t order;  /* of its allocation, or last reallocation */
 };
 
 RB_HEAD(rig_block_tree, rig_block);

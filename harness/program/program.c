@@ -85,8 +85,34 @@ uint8_t rig_op_fault(unsigned op)
         return RIG_PROGRAM_PLAN;
     case RIG_OP_DAMAGE:
         return RIG_PROGRAM_DAMAGE;
+    case RIG_OP_VERIFY:
+        return RIG_PROGRAM_VERIFY;
     default:
         return 0;
+    }
+}
+
+bool rig_op_verified(unsigned op)
+{
+    switch (op) {
+    case RIG_OP_ALLOC:
+    case RIG_OP_REALLOC:
+    case RIG_OP_FREE:
+    case RIG_OP_FREE_NULL:
+    case RIG_OP_SIZE:
+    case RIG_OP_VALIDATE_BLOCK:
+    case RIG_OP_VALIDATE:
+    case RIG_OP_DISOWN:
+    case RIG_OP_WRITE:
+    case RIG_OP_READ:
+    case RIG_OP_CREATE:
+    case RIG_OP_DESTROY:
+    case RIG_OP_LOCK:
+    case RIG_OP_UNLOCK:
+    case RIG_OP_VERIFY:
+        return true;
+    default:
+        return false;
     }
 }
 

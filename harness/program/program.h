@@ -60,6 +60,7 @@ enum rig_state {
 #define RIG_PROGRAM_MISUSE 0x01u
 #define RIG_PROGRAM_PLAN 0x02u
 #define RIG_PROGRAM_DAMAGE 0x04u
+#define RIG_PROGRAM_VERIFY 0x08u /* under the verifier: `plan` holds its settings (verify.h) */
 #define RIG_PROGRAM_SWEEP 0x80u /* and afterwards a short sweep over its page calls */
 
 /* Bits of `flags` on a call, and the bits of the heap interface that they stand for. */
@@ -119,7 +120,7 @@ struct rig_record {
 struct rig_program {
     uint8_t flags;   /* RIG_PROGRAM_* */
     uint16_t seed;   /* of the heap's keys and of what the page source hands out dirty */
-    uint8_t plan[8]; /* of the page source, from the start: fault_plan_from_bytes */
+    uint8_t plan[8]; /* of the page source, from the start: fault_plan_from_bytes; or as above */
     uint16_t count;
     struct rig_record records[RIG_RECORD_COUNT_MAX];
 };
@@ -149,6 +150,10 @@ void rig_program_flags_set(uint8_t *bytes, size_t len_bytes, uint8_t flags);
 /* The kind of faults that an operation makes, RIG_PROGRAM_*; 0: it is an ordinary one. Units: none.
  * Errors: none. */
 uint8_t rig_op_fault(unsigned op);
+
+/* Programs under the verifier make it: of the others no ruling says what becomes of them there. Units: none.
+ * Errors: none. */
+bool rig_op_verified(unsigned op);
 
 /* What op.def says of an operation. */
 struct rig_op_info {

@@ -70,6 +70,12 @@ void rig_swarm_faults(struct rig_swarm *swarm, uint8_t flags)
             swarm->weights[op] = 0;
         }
     }
+    for (unsigned op = 0; (flags & RIG_PROGRAM_VERIFY) != 0 && op < RIG_OP_COUNT; op++) {
+        if (!rig_op_verified(op)) {
+            swarm->weight_total -= swarm->weights[op];
+            swarm->weights[op] = 0;
+        }
+    }
     if (swarm->weight_total == 0) { /* faults were all that it knew */
         swarm->weights[RIG_OP_ALLOC] = (uint16_t)rig_op_info(RIG_OP_ALLOC)->weight;
         swarm->weight_total = swarm->weights[RIG_OP_ALLOC];
@@ -221,7 +227,7 @@ void rig_swarm_fill(const struct rig_swarm *swarm, struct rig_rng *rng, unsigned
             RIG_CHECK(*operand == '\0');
         }
     }
-    if (op == RIG_OP_MISUSE || op == RIG_OP_DAMAGE) {
+    if (op == RIG_OP_MISUSE || op == RIG_OP_DAMAGE || op == RIG_OP_VERIFY) {
         fill_fault(rng, record);
     }
     /* The odd bit is chosen by the name, even where no block has it. */

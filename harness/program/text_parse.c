@@ -7,6 +7,7 @@
 #include "program/text_near.h"
 #include "program/text_piece.h"
 #include "program/text_words.h"
+#include "program/verify.h"
 
 #include "faults/plan.h"
 
@@ -354,13 +355,22 @@ static const char *parse_setting(struct rig_program *program, struct rig_piece t
         return NULL;
     }
     if (rig_piece_take(&text, "flags=")) {
-        if (!bits_of(text, rig_text_program_words(), &program->flags)) {
-            return "flags= and misuse, plan, damage, sweep or numbers up to 255";
+        const uint8_t verified = program->flags & RIG_PROGRAM_VERIFY;
+        const bool known = bits_of(text, rig_text_program_words(), &program->flags);
+        program->flags |= verified; /* verify= says so by itself */
+        if (!known) {
+            return "flags= and misuse, plan, damage, verify, sweep or numbers up to 255";
         }
         return NULL;
     }
+    if (rig_piece_take(&text, "verify=")) {
+        program->flags |= RIG_PROGRAM_VERIFY;
+        return rig_verify_parse(program->plan, text.at, text.len)
+                   ? NULL
+                   : "verify= and settings such as leak,heaps,pageheap=full,delayed=4";
+    }
     if (!rig_piece_take(&text, "plan=")) {
-        return "seed=, flags= or plan=";
+        return "seed=, flags=, verify= or plan=";
     }
     return parse_plan(program, text);
 }

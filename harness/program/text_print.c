@@ -7,7 +7,10 @@
 #include "program/text_words.h"
 
 #include "faults/plan.h"
+#include "program/verify.h"
 #include "run/check.h"
+
+#include <string.h>
 
 static void put_bits(struct rig_text_sink *sink, unsigned bits, const char *const *words)
 {
@@ -142,11 +145,31 @@ static void put_record(struct rig_text_sink *sink, const struct rig_record *reco
     put_manner(sink, record);
 }
 
+/* Settings of the verifier in words, where words say all of it. */
+static bool put_verify(struct rig_text_sink *sink, const struct rig_program *program)
+{
+    struct rig_verify verify;
+    char text[RIG_VERIFY_TEXT_BYTES];
+    uint8_t again[RIG_VERIFY_BYTES];
+    rig_verify_from_bytes(&verify, program->plan);
+    rig_verify_print(&verify, text);
+    const bool words = (program->flags & RIG_PROGRAM_VERIFY) != 0 && verify.on &&
+                       rig_verify_parse(again, text, strlen(text)) &&
+                       memcmp(again, program->plan, sizeof(again)) == 0;
+    if (words) {
+        rig_text_put(sink, " verify=%s", text);
+    }
+    return words;
+}
+
 /* In words where it is a plan, else as the bytes that it is. */
 static void put_plan(struct rig_text_sink *sink, const struct rig_program *program)
 {
     struct fault_plan plan;
     char text[FAULT_PLAN_TEXT_BYTES];
+    if (put_verify(sink, program)) {
+        return;
+    }
     rig_text_put(sink, " plan=");
     if (fault_plan_from_bytes(&plan, program->plan)) {
         (void)fault_plan_print(&plan, text);

@@ -5,6 +5,7 @@
 
 #include "faults/catalog.h"
 #include "faults/plan.h"
+#include "program/verify.h"
 #include "run/check.h"
 
 #include <stdarg.h>
@@ -23,7 +24,7 @@ static const char *const create_flags[8] = {"no-serialize", "exceptions", "fixed
                                             "parameters",   "odd"};
 static const char *const create_args[8] = {"base", "routine", "lock"};
 static const char *const program_flags[8] = {
-    "misuse", "plan", "damage", NULL, NULL, NULL, NULL, "sweep"};
+    "misuse", "plan", "damage", "verify", NULL, NULL, NULL, "sweep"};
 static const char *const no_words[8] = {NULL};
 
 static const char *const contexts[4] = {
@@ -70,6 +71,9 @@ const char *rig_text_choice(unsigned op, unsigned arg)
     }
     if (damage != NULL) {
         return damage->name;
+    }
+    if (op == RIG_OP_VERIFY) {
+        return rig_verify_word(arg);
     }
     return op == RIG_OP_PLAN ? fault_plan_word(arg) : NULL;
 }

@@ -4,6 +4,9 @@
 #include "judge.h"
 
 #include "damaged.h"
+#include "verifier.h"
+
+#include "../model/watch.h"
 #include "misuse.h"
 #include "shortage.h"
 
@@ -60,6 +63,13 @@ void rig_clause(struct rig_judge *judge, enum rig_clause clause, bool holds)
 
 static void judge_operation(struct rig_judge *judge, const struct rig_step *step)
 {
+    if (step->watched != NULL) {
+        rig_rules_verifier(judge, step);
+        if (!step->watched->odd && step->op != RIG_OP_VERIFY) {
+            rig_rules_blocks(judge, step);
+        }
+        return;
+    }
     rig_rules_blocks(judge, step);
     rig_rules_heaps(judge, step);
     rig_rules_look(judge, step);

@@ -24,6 +24,7 @@ const struct rig_lie *rig_lie_find(const char *name)
         rig_lies_blocks,
         rig_lies_heaps,
         rig_lies_misuse,
+        rig_lies_verifier,
     };
     const struct rig_lie *lie = NULL;
     for (size_t part = 0; lie == NULL && part < sizeof(parts) / sizeof(parts[0]); part++) {

@@ -25,6 +25,7 @@ extern const struct rig_step *rig_lie_step;
 const struct rig_lie *rig_lies_blocks(size_t *count);
 const struct rig_lie *rig_lies_heaps(size_t *count);
 const struct rig_lie *rig_lies_misuse(size_t *count);
+const struct rig_lie *rig_lies_verifier(size_t *count);
 
 /* A lie by name, or NULL. */
 const struct rig_lie *rig_lie_find(const char *name);

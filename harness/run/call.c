@@ -65,9 +65,34 @@ static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
                                                            : EXCEPTION_EXECUTE_HANDLER;
 }
 
+/* A stop that is an exception: the program goes on. */
+static LONG RIG_NTAPI go_on(EXCEPTION_POINTERS *info, void *context)
+{
+    struct rig_exec *exec = context;
+    const EXCEPTION_RECORD *record = info->ExceptionRecord;
+    struct rig_stop last;
+    if (record->ExceptionCode != STATUS_VERIFIER_STOP || ended(exec->subject) != 0) {
+        exec->step.outcome.exception = *record;
+        return EXCEPTION_EXECUTE_HANDLER;
+    }
+    const size_t count = exec->subject->stops(SIZE_MAX, &last);
+    (void)exec->subject->stops(count - 1u, &last);
+    bool right = count > 0 && record->NumberParameters == 5 &&
+                 record->ExceptionInformation[0] == last.code;
+    for (unsigned idx = 0; right && idx < 4; idx++) {
+        right = record->ExceptionInformation[idx + 1u] == last.parameter[idx];
+    }
+    exec->watched.exceptions++;
+    exec->watched.exceptions_wrong += !right;
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
 static bool guarded(struct rig_exec *exec, void (*body)(void *exec))
 {
     const struct rig_subject *subject = exec->subject;
+    if (exec->watch.on && exec->watch.set.exceptions && subject->guard_filter != NULL) {
+        return subject->guard_filter(body, exec, go_on, exec, &exec->step.outcome.exception);
+    }
     struct rig_outcome *outcome = &exec->step.outcome;
     const bool filtered =
         exec->step.context == RIG_CONTEXT_FILTER || exec->step.context == RIG_CONTEXT_CONTINUE;
@@ -162,6 +187,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     struct rig_outcome *outcome = &step->outcome;
     struct rig_report unused;
     rig_refusal_before(exec, step);
+    rig_watch_before(exec);
     const uint64_t refused = refusals(subject);
     const uint64_t reported = reports(subject, &unused);
     const bool over = ended(subject) != 0; /* the end was asked for before */
@@ -212,6 +238,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     if (outcome->raised) {
         outcome->value = 0;
     }
+    rig_watch_after(exec);
     rig_refusal_after(exec, step);
     if (step->second) {
         step->heap->second_count++;
@@ -226,7 +253,11 @@ bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *co
     const uint64_t reported = reports(exec->subject, &unused);
     exec->verdict.call_count++;
     const uint64_t began = clock_ns(exec);
-    const bool returned = exec->subject->guard(body, context, &record);
+    const bool continued = exec->watch.on && exec->watch.set.exceptions;
+    const bool returned =
+        continued && exec->subject->guard_filter != NULL
+            ? exec->subject->guard_filter(body, context, go_on, exec, &record)
+            : exec->subject->guard(body, context, &record);
     exec->verdict.call_ns += clock_ns(exec) - began;
     exec->ended = exec->ended || ended(exec->subject) != 0; /* of what it met: the run is over */
     return returned && reports(exec->subject, &unused) == reported;

@@ -30,6 +30,10 @@ size_t rig_query_size(struct rig_exec *exec, const struct rig_step *step, HANDLE
     /* The other spelling than the step's: the two must agree. */
     const bool win32 = exec->subject->RtlSizeHeap == NULL || !step->win32;
     struct size_query query = {exec, heap, address, win32, 0};
+    if (exec->watch.on && step->block != NULL && step->block->flips != 0) {
+        *known = false; /* it would be told of */
+        return 0;
+    }
     *known = (win32 ? exec->subject->HeapSize != NULL : true) &&
              rig_call_aside(exec, query_size, &query);
     return query.bytes;
@@ -80,6 +84,7 @@ static void block_made(struct rig_exec *exec, struct rig_heap *heap, uint32_t na
     if (named->block.has_user_value) {
         named->block.user_flags = flags & HEAP_SETTABLE_USER_FLAGS;
     }
+    rig_watch_made(exec, &named->block);
     RIG_CHECK(rig_shadow_add(&exec->shadow, &named->block) == NULL);
     rig_pattern_fill((void *)address, size_bytes, named->block.stamp);
 }
@@ -102,6 +107,7 @@ static void freed_keep(struct rig_exec *exec, const struct rig_block *block)
 static void block_gone(struct rig_exec *exec, struct rig_block *block)
 {
     rig_damages_moved(exec, block->address);
+    rig_watch_gone(exec, block, true);
     exec->changes[block->heap]++;
     freed_keep(exec, block);
     rig_shadow_remove(&exec->shadow, block);
@@ -114,7 +120,7 @@ static void call_alloc(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    const struct rig_subject *subject = exec->subject;
+    const struct rig_subject *subject = rig_as(exec);
     PVOID block = step->win32
                       ? subject->HeapAlloc(step->heap->handle, step->flags, step->size_bytes)
                       : subject->RtlAllocateHeap(step->heap->handle, step->flags, step->size_bytes);
@@ -156,7 +162,7 @@ static bool rig_step_raised(const struct rig_step *step)
 static struct rig_holdings holdings(const struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_holdings none = {0, 0, 0};
-    step->held_known = exec->subject->holdings != NULL;
+    step->held_known = exec->subject->holdings != NULL && !exec->watch.on;
     return step->held_known ? exec->subject->holdings() : none;
 }
 
@@ -307,7 +313,7 @@ static void call_realloc(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    const struct rig_subject *subject = exec->subject;
+    const struct rig_subject *subject = rig_as(exec);
     PVOID old = (PVOID)step->block->address;
     PVOID block =
         step->win32
@@ -394,6 +400,7 @@ bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
         block->size_bytes = step->size_bytes;
         block->resized = true;
         block->stamp = exec->shadow.stamp_next++;
+        rig_watch_moved(exec, block, &step->block_before);
         RIG_CHECK(rig_shadow_add(&exec->shadow, block) == NULL);
         rig_pattern_fill((void *)address, block->size_bytes, block->stamp);
     }
@@ -406,7 +413,7 @@ static void call_free(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    const struct rig_subject *subject = exec->subject;
+    const struct rig_subject *subject = rig_as(exec);
     PVOID block = step->block == NULL ? NULL : (PVOID)step->block->address;
     step->outcome.value =
         step->win32 ? (uintptr_t)(subject->HeapFree(step->heap->handle, step->flags, block) != 0)
@@ -503,7 +510,7 @@ static void call_size(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    const struct rig_subject *subject = exec->subject;
+    const struct rig_subject *subject = rig_as(exec);
     PVOID block = (PVOID)step->block->address;
     step->outcome.value = step->win32
                               ? subject->HeapSize(step->heap->handle, step->flags, block)
@@ -520,7 +527,7 @@ static void call_validate(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    const struct rig_subject *subject = exec->subject;
+    const struct rig_subject *subject = rig_as(exec);
     PVOID block = step->block == NULL ? NULL : (PVOID)step->block->address;
     step->outcome.value =
         step->win32
@@ -544,7 +551,7 @@ static void call_disown(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    step->outcome.value = (uint32_t)exec->subject->RtlDisownModuleHeapAllocation(
+    step->outcome.value = (uint32_t)rig_as(exec)->RtlDisownModuleHeapAllocation(
         step->heap->handle, (PVOID)step->block->address);
 }
 
@@ -568,6 +575,7 @@ bool rig_do_DISOWN(struct rig_exec *exec, struct rig_step *step)
         return false;
     }
     step->block->disowned = true;
+    rig_watch_disowned(exec, step->block);
     return true;
 }
 

@@ -9,6 +9,10 @@
 #include <string.h>
 
 #define RIG_BASE_ALIGN_BYTES 0x10000u
+/* Flags that no option of a program has by name. */
+#define RIG_ODD_CREATION                                                                           \
+    (~(HEAP_NO_SERIALIZE | 0x2u | HEAP_GENERATE_EXCEPTIONS | 0x80u | 0x10000u |                    \
+       HEAP_CREATE_ENABLE_EXECUTE))
 
 /* ---- Parameters ---- */
 
@@ -162,7 +166,7 @@ static void call_create(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
-    const struct rig_subject *subject = exec->subject;
+    const struct rig_subject *subject = rig_as(exec);
     HANDLE handle = step->win32
                         ? subject->HeapCreate(step->flags, step->create.commit_bytes,
                                               step->create.reserve_bytes)
@@ -188,7 +192,7 @@ static size_t reserve_of(uint8_t byte)
 /* The caller's memory, lock and parameters, for the Rtl spelling only. */
 static void create_extras(struct rig_exec *exec, struct rig_step *step)
 {
-    const uint8_t arg = step->record->arg;
+    const uint8_t arg = exec->watch.on ? 0 : step->record->arg;
     const unsigned idx = step->heap->idx;
     char *base = exec->bases + (size_t)idx * RIG_BASE_BYTES;
     step->create.has_parameters =
@@ -310,6 +314,9 @@ bool rig_do_CREATE(struct rig_exec *exec, struct rig_step *step)
 {
     memset(&step->create, 0, sizeof(step->create));
     step->flags = create_flags(step->record, step->win32);
+    if (exec->watch.on) {
+        step->flags &= ~(ULONG)RIG_ODD_CREATION;
+    }
     step->create.reserve_bytes = reserve_of(step->record->slot);
     step->create.commit_bytes = step->size_bytes;
     if (step->win32) {
@@ -367,6 +374,7 @@ static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
         struct rig_block *next = rig_shadow_next(block);
         if (block->heap == heap->idx) {
             exec->gone_block = block->address;
+            rig_watch_gone(exec, block, false);
             rig_shadow_remove(&exec->shadow, block);
             exec->slots[block->name].live = false;
             exec->hole_bytes[block->name] = block->size_bytes;
@@ -385,6 +393,7 @@ static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
         rig_memory_close(exec->bases + (size_t)heap->idx * RIG_BASE_BYTES, RIG_BASE_BYTES);
     }
     const uint8_t idx = heap->idx;
+    rig_watch_heap_gone(exec, idx);
     exec->unwound[idx] = false;
     *heap = (struct rig_heap){.idx = idx, .section = RIG_NO_SECTION};
     rig_damages_forget(exec, idx);

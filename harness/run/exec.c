@@ -139,6 +139,7 @@ bool rig_judge(struct rig_exec *exec, struct rig_step *step)
 {
     struct rig_judge *judge = &exec->judge;
     judge->broken_count = 0;
+    rig_watch_settle(exec, step);
     if (exec->options.judge && (!exec->ended || step->outcome.ended != 0)) {
         judge->state = state_of(step->heap);
         rig_judge_step(judge, step);
@@ -151,6 +152,7 @@ bool rig_judge(struct rig_exec *exec, struct rig_step *step)
         exec->options.watch(exec->options.context, step, judge);
     }
     if (judge->broken_count == 0) {
+        rig_watch_learn(exec, step);
         return true;
     }
     exec->verdict.found = true;
@@ -202,6 +204,7 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     stream_forget(exec);
     rig_shadow_reset(&exec->shadow);
     exec->program = NULL;
+    rig_watch_reset(exec);
     memset(exec->slots, 0, sizeof(exec->slots));
     memset(exec->hole_bytes, 0, sizeof(exec->hole_bytes));
     memset(exec->routines, 0, sizeof(exec->routines));
@@ -259,12 +262,14 @@ struct rig_verdict rig_exec_end(struct rig_exec *exec)
         if (exec->subject->budget != NULL) {
             exec->subject->budget(SIZE_MAX);
         }
-        (void)(rig_plans_end(exec) && rig_finish(exec));
+        (void)(rig_plans_end(exec) &&
+               (exec->watch.on ? rig_watch_finish(exec) : rig_finish(exec)));
     }
     (void)rig_call_aside(exec, locks_end, exec);
     for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
         rig_damages_mend(exec, idx);
     }
+    rig_watch_reset(exec);
     exec->subject->reset(0);
     (void)(exec->verdict.found || exec->ended || rig_plans_given_back(exec));
     return exec->verdict;
@@ -292,6 +297,7 @@ static void step_begin(struct rig_exec *exec, const struct rig_record *record, u
     step->record = record;
     step->sight.spoilt_at = RIG_NO_OFFSET;
     step->sight.dirty_at = RIG_NO_OFFSET;
+    rig_watch_step(exec, step);
     step->again = exec->planning.again;
     step->again_known = exec->planning.again_known;
 }
@@ -307,9 +313,11 @@ bool rig_run_record(struct rig_exec *exec, const struct rig_record *record, uint
 {
     struct rig_step *step = &exec->step;
     step_begin(exec, record, idx);
-    step->nothing = step->nothing || !allowed(exec->program, record->op);
+    step->nothing = step->nothing || !allowed(exec->program, record->op) ||
+                    !rig_watch_allows(exec, record->op);
     if (!step->nothing) {
         rig_resolve(exec, record, step);
+        rig_watch_tame(exec, step);
     }
     if (step->heap != NULL) {
         step->heap_before = *step->heap;
@@ -332,6 +340,7 @@ struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program 
     const unsigned every = exec->options.check_every;
     rig_exec_begin(exec, program->seed);
     exec->program = program;
+    rig_watch_begin(exec);
     rig_plans_of_program(exec);
     for (uint32_t idx = 0; idx < program->count; idx++) {
         const struct rig_record *record = &program->records[idx];
@@ -339,7 +348,7 @@ struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program 
         if (!rig_run_record(exec, record, idx) || exec->ended || !rig_plans_settle(exec, idx)) {
             break;
         }
-        if (every != 0 && idx % every == every - 1 && !rig_check_all(exec, RIG_PHASE_CHECK)) {
+        if (every != 0 && !exec->watch.on && idx % every == every - 1 && !rig_check_all(exec, RIG_PHASE_CHECK)) {
             break;
         }
     }

@@ -10,6 +10,7 @@
 #include "exec.h"
 
 #include "../model/pattern.h"
+#include "../model/watch.h"
 
 #include "faults/plan.h"
 
@@ -149,6 +150,9 @@ struct rig_exec {
     uintptr_t freed[RIG_HEAP_COUNT]; /* END: the block freed last, or 0 */
     uintptr_t idle;                  /* CHECK: an element of the heap that is not busy, or 0 */
     struct rig_step step;
+    struct rig_watch watch;     /* the verifier, where the program wants one */
+    struct rig_watched watched; /* and this step */
+    size_t watch_from;          /* stops told before the call in progress */
 
     /* The call in progress, for filters, routines and handlers. */
     void (*body)(void *exec);
@@ -269,6 +273,28 @@ char *rig_memory_reserve(size_t bytes);
 void rig_memory_release(char *base, size_t bytes);
 bool rig_memory_open(char *base, size_t bytes);
 void rig_memory_close(char *base, size_t bytes);
+
+/* watch.c: the verifier of a program. Begin: right after the reset; reset: before the next. The subject as
+ * the module calls it that makes the calls now. A step begins; whether its operation is made there, and as
+ * it is; around a call; before a step is judged, and after; what the model of blocks and heaps learns. */
+void rig_watch_begin(struct rig_exec *exec);
+void rig_watch_reset(struct rig_exec *exec);
+const struct rig_subject *rig_as(struct rig_exec *exec);
+void rig_watch_step(struct rig_exec *exec, struct rig_step *step);
+bool rig_watch_allows(const struct rig_exec *exec, unsigned op);
+void rig_watch_tame(const struct rig_exec *exec, struct rig_step *step);
+void rig_watch_before(struct rig_exec *exec);
+void rig_watch_after(struct rig_exec *exec);
+void rig_watch_settle(struct rig_exec *exec, struct rig_step *step);
+void rig_watch_learn(struct rig_exec *exec, const struct rig_step *step);
+void rig_watch_made(struct rig_exec *exec, struct rig_block *block);
+void rig_watch_moved(struct rig_exec *exec, struct rig_block *block,
+                     const struct rig_block *before);
+void rig_watch_gone(struct rig_exec *exec, const struct rig_block *block, bool freed);
+void rig_watch_heap_gone(struct rig_exec *exec, unsigned heap);
+void rig_watch_disowned(struct rig_exec *exec, struct rig_block *block);
+/* do_verify.c: the end of a run under the verifier. False: finding. */
+bool rig_watch_finish(struct rig_exec *exec);
 
 /* The operations: make the call, see, judge, tell the model. False: finding. */
 typedef bool (*rig_perform)(struct rig_exec *exec, struct rig_step *step);

@@ -25,6 +25,7 @@ static struct rig_step *step_of_rig(struct rig_exec *exec, enum rig_phase phase,
     };
     step->sight.spoilt_at = RIG_NO_OFFSET;
     step->sight.dirty_at = RIG_NO_OFFSET;
+    rig_watch_step(exec, step);
     return step;
 }
 

@@ -80,7 +80,7 @@ bool rig_free_watched(const struct rig_exec *exec, const struct rig_step *step)
 {
     const struct rig_heap *heap = step->heap;
     const size_t bytes = step->block_before.size_bytes;
-    return exec->program != NULL && step->phase == RIG_PHASE_PROGRAM &&
+    return exec->program != NULL && !exec->watch.on && step->phase == RIG_PHASE_PROGRAM &&
            exec->subject->holdings != NULL && !heap->has_base && bytes <= heap->threshold_bytes &&
            (bytes >= FREE_WATCHED_BYTES || heap->decommit_block_bytes != 0 ||
             heap->decommit_total_bytes != 0);

@@ -78,7 +78,8 @@ void rig_plan_set(struct rig_exec *exec, const struct fault_plan *plan)
 void rig_plans_of_program(struct rig_exec *exec)
 {
     struct fault_plan plan;
-    if ((exec->program->flags & RIG_PROGRAM_PLAN) != 0 && exec->subject->plan != NULL &&
+    const uint8_t planned = exec->program->flags & (RIG_PROGRAM_PLAN | RIG_PROGRAM_VERIFY);
+    if (planned == RIG_PROGRAM_PLAN && exec->subject->plan != NULL &&
         fault_plan_from_bytes(&plan, exec->program->plan) && rig_plan_skipped(&plan) == NULL &&
         plan.kind != FAULT_PLAN_CROWD) {
         rig_plan_set(exec, &plan);

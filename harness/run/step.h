@@ -19,6 +19,7 @@
 #define RIG_INTERRUPT_CODE 0xE052494Eu /* what leaves a call in its middle */
 #define RIG_FILTER_BYTES 40u /* what the rig's filter allocates */
 
+struct rig_watched; /* model/watch.h */
 struct fault_misuse_info; /* faults/catalog.h */
 struct fault_damage_info;
 struct fault_call_info;
@@ -313,6 +314,9 @@ struct rig_step {
     uintptr_t damage_due_block;
     unsigned promised_count;
     const char *promised[RIG_PROMISED_MAX];
+
+    /* Under a verifier: what it made of the step; NULL without one. */
+    const struct rig_watched *watched;
 
     /* Critical sections and handlers. */
     unsigned object_idx;

@@ -5,6 +5,9 @@
 
 #include "faults/catalog.h"
 #include "program/text_words.h"
+#include "program/verify.h"
+
+#include "../model/watch.h"
 
 #include <string.h>
 
@@ -192,6 +195,14 @@ static void put_arguments(struct line *line)
     case RIG_OP_SET_USER_FLAGS:
         rig_text_put(sink, " reset=0x%x set=0x%x", step->user_reset, step->user_set);
         break;
+    case RIG_OP_VERIFY:
+        if (step->watched != NULL) {
+            rig_text_put(sink, " %s", rig_verify_word(step->watched->row));
+        }
+        if (step->record != NULL && step->record->value != 0) {
+            rig_text_put(sink, " value=%u", step->record->value);
+        }
+        break;
     case RIG_OP_DAMAGE:
         rig_text_put(sink, " %s %s at ", step->damage->name,
                      step->damaged.name != NULL ? step->damaged.name : "bytes");
@@ -320,6 +331,15 @@ static void put_outcome(struct line *line)
     }
     if (outcome->blocked) {
         rig_text_put(sink, " waited");
+    }
+}
+
+static void put_stops(struct line *line)
+{
+    const struct rig_watched *watched = line->step->watched;
+    for (unsigned idx = 0; watched != NULL && idx < watched->told_count && idx < RIG_STOPS_MAX;
+         idx++) {
+        rig_text_put(&line->sink, "%s0x%x", idx == 0 ? " stops=" : ",", watched->told[idx].code);
     }
 }
 
@@ -462,6 +482,7 @@ size_t rig_transcript_line(const struct rig_step *step, const struct rig_shadow 
     rig_text_put(&line.sink, " -> ");
     put_outcome(&line);
     put_results(&line);
+    put_stops(&line);
     put_sight(&line);
     return line.sink.len_bytes;
 }
@@ -472,6 +493,7 @@ size_t rig_transcript_outcome(const struct rig_step *step, const struct rig_shad
     struct line line = line_begin(step, shadow, subject, out, out_bytes);
     put_outcome(&line);
     put_results(&line);
+    put_stops(&line);
     put_sight(&line);
     return line.sink.len_bytes;
 }

@@ -8,6 +8,7 @@
 #include <ntheap/heap.h>
 #include <ntheap/seam.h>
 #include <ntheap/seh.h>
+#include <ntheap/verifier.h>
 
 #include "../run/check.h"
 
@@ -17,9 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define SPAN_BYTES ((size_t)256 << 20)
 #define COMMIT_MAX_BYTES ((size_t)32 << 20)
+#define STOPS_MAX 1024u
 #define REMEMBERED_MAX 64u /* returns that were refused, of which core keeps a list (D84) */
 
 static struct {
@@ -36,6 +39,11 @@ static struct {
     NTSTATUS ended; /* the end of the process was asked for since the last reset */
     uint64_t committed[SPAN_BYTES / NTH_PAGE_BYTES / 64]; /* a bit a page, since the last reset */
     bool poked;              /* since the last reset: core may not know some extent any more */
+    bool verifying;
+    bool walled; /* what is not committed cannot be accessed: by the machine, too */
+    uint64_t clock_ms;       /* of the verifier */
+    size_t stop_count;       /* since it was switched on */
+    struct rig_stop stops[STOPS_MAX];
     struct nth_balance lost; /* reservations whose descriptors were overwritten, by now */
 } core;
 
@@ -75,6 +83,37 @@ static void core_committed(void (*visit)(void *context, PVOID base, size_t bytes
     }
 }
 
+/* The arena leaves memory accessible where AddressSanitizer's poison stands for its being uncommitted. Full
+ * page heap is about accesses that no sanitizer sees, so that its programs have walls. */
+#if defined(__SANITIZE_ADDRESS__)
+#define RESIDENT true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RESIDENT true
+#endif
+#endif
+#ifndef RESIDENT
+#define RESIDENT false
+#endif
+
+static void core_wall(void *base, size_t bytes, bool open)
+{
+    if (core.walled) {
+        RIG_CHECK(mprotect(base, bytes, open ? PROT_READ | PROT_WRITE : PROT_NONE) == 0);
+    }
+}
+
+static enum nth_seam_status core_page_reserve(void *self, const struct nth_site *site, size_t bytes,
+                                              void **base)
+{
+    const enum nth_seam_status status = core.real->reserve(self, site, bytes, base);
+    if (status == NTH_SEAM_OK) {
+        core_wall(*base, (bytes + NTH_GRANULE_BYTES - 1u) / NTH_GRANULE_BYTES * NTH_GRANULE_BYTES,
+                  false);
+    }
+    return status;
+}
+
 static enum nth_seam_status core_page_commit(void *self, const struct nth_site *site, void *base,
                                              size_t bytes, BOOLEAN executable)
 {
@@ -83,6 +122,7 @@ static enum nth_seam_status core_page_commit(void *self, const struct nth_site *
     if (code != 0) {
         RaiseException(code, 0, 0, NULL);
     }
+    core_wall(base, bytes, true);
     const enum nth_seam_status status = core.real->commit(self, site, base, bytes, executable);
     if (status == NTH_SEAM_OK) {
         core_note_pages(base, bytes, true);
@@ -95,6 +135,7 @@ static enum nth_seam_status core_page_decommit(void *self, const struct nth_site
 {
     const enum nth_seam_status status = core.real->decommit(self, site, base, bytes);
     if (status == NTH_SEAM_OK) {
+        core_wall(base, bytes, false);
         core_note_pages(base, bytes, false);
     }
     return status;
@@ -147,9 +188,11 @@ static void core_report(void *context, const struct nth_report *report)
 static void core_terminate(void *context, NTSTATUS status)
 {
     (void)context;
-    if (guarded > 0 && status == (NTSTATUS)STATUS_HEAP_CORRUPTION) {
+    const bool known = status == (NTSTATUS)STATUS_HEAP_CORRUPTION ||
+                       status == (NTSTATUS)STATUS_VERIFIER_STOP;
+    if (guarded > 0 && known) {
         core.ended = status;
-        RaiseException(STATUS_HEAP_CORRUPTION, EXCEPTION_NONCONTINUABLE, 0, NULL);
+        RaiseException((DWORD)status, EXCEPTION_NONCONTINUABLE, 0, NULL);
     }
     (void)fprintf(stderr, "the subject ended the process: 0x%08X after %s in %s\n",
                   (unsigned)status, core.reports == 0 ? "no report" : core.report.reason,
@@ -179,6 +222,7 @@ static void core_reset(uint32_t seed)
         RIG_CHECK(core.arena != NULL);
         core.real = nth_arena_pages(core.arena);
         core.pages = *core.real;
+        core.pages.reserve = core_page_reserve;
         core.pages.commit = core_page_commit;
         core.pages.decommit = core_page_decommit;
         core.pages.release = core_page_release;
@@ -207,11 +251,191 @@ static void core_reset(uint32_t seed)
         nth_arena_reset(core.arena);
         memset(core.committed, 0, sizeof(core.committed));
     }
+    core_wall((void *)core.real->low, SPAN_BYTES, true);
+    core.walled = false;
     fault_pages_reset();
     core.reports = 0;
     core.ended = 0;
     core.interrupt = 0;
+    core.stop_count = 0;
+    core.verifying = false;
+    core.clock_ms = 0;
     SetLastError(0);
+}
+
+/* ---- The verifier ---- */
+
+static void put_name(char name[16], const char *from)
+{
+    (void)snprintf(name, 16, "%.15s", from);
+}
+
+/* Module of a stack's innermost frame. */
+static void put_innermost(char name[16], const struct nth_trace *trace)
+{
+    struct nth_module_info module;
+    name[0] = '\0';
+    if (trace != NULL && trace->count > 0 &&
+        nth_verifier_module(trace->frames[0].module, &module)) {
+        put_name(name, module.name);
+    }
+}
+
+static void core_stop(void *context, const struct nth_stop *stop)
+{
+    (void)context;
+    const size_t idx = core.stop_count++;
+    if (idx >= STOPS_MAX) {
+        return;
+    }
+    struct rig_stop *kept = &core.stops[idx];
+    *kept = (struct rig_stop){
+        .code = stop->code,
+        .layer = stop->layer,
+        .name = stop->name,
+        .severity = stop->severity,
+        .thread = stop->thread,
+        .noticed = stop->trace != NULL,
+        .allocated = stop->allocated != NULL,
+        .freed = stop->freed != NULL,
+        .stack_second = stop->allocated != NULL && stop->allocated->count > 0 &&
+                        stop->parameter[1] == (ULONG_PTR)stop->allocated,
+    };
+    memcpy(kept->parameter, stop->parameter, sizeof(kept->parameter));
+    put_innermost(kept->owner, stop->allocated);
+    if (stop->code == NTH_STOP_ALLOCATION || stop->code == NTH_STOP_LOCK_IN_UNLOADED_DLL) {
+        const USHORT *wide = (const USHORT *)stop->parameter[2]; /* NOLINT: a parameter */
+        for (size_t at = 0; at < sizeof(kept->module) - 1 && wide[at] != 0; at++) {
+            kept->module[at] = (char)wide[at];
+        }
+    }
+}
+
+static uint64_t core_now_ms(void *context)
+{
+    (void)context;
+    return core.clock_ms;
+}
+
+static bool full(const struct nth_verifier_settings *settings)
+{
+    return settings->page_heap == NTH_PAGE_HEAP_FULL ||
+           (settings->global_flags & FLG_HEAP_PAGE_ALLOCS) != 0;
+}
+
+static BOOLEAN core_verify(const char *text)
+{
+    struct nth_verifier_settings settings;
+    if (nth_verifier_parse(text, &settings, NULL, 0) != STATUS_SUCCESS) {
+        return FALSE;
+    }
+    core.walled = core.walled || (RESIDENT && !core.open && full(&settings));
+    settings.stop = core_stop;
+    settings.now_ms = core_now_ms;
+    (void)snprintf(settings.log, sizeof(settings.log), "/dev/null");
+    const bool on = nth_verifier_start(&settings) == STATUS_SUCCESS;
+    core.verifying = core.verifying || on;
+    return on;
+}
+
+static NTSTATUS core_module_load(const char *name, PVOID base, size_t bytes)
+{
+    return nth_verifier_module_load(name, base, bytes);
+}
+
+static size_t core_stops(size_t idx, struct rig_stop *stop)
+{
+    if (idx < core.stop_count && idx < STOPS_MAX) {
+        *stop = core.stops[idx];
+    }
+    return core.stop_count;
+}
+
+static void core_verified(struct rig_verified *told)
+{
+    struct nth_verifier_summary sums;
+    nth_verifier_summary(&sums);
+    *told = (struct rig_verified){
+        .stops = sums.stop_count,
+        .silenced = sums.silenced_count,
+        .leaks = sums.leak_count,
+        .unloads = sums.unload_count,
+        .disowned = sums.disown_count,
+        .refused = sums.refused_count,
+        .full = sums.full_count,
+        .light = sums.light_count,
+        .live_count = sums.live_count,
+        .live_bytes = sums.live_bytes,
+        .held_count = sums.held_count,
+        .held_bytes = sums.held_bytes,
+    };
+}
+
+struct visiting_allocations {
+    BOOLEAN (*visit)(void *context, const struct rig_allocation *one);
+    void *context;
+};
+
+static BOOLEAN core_visit_allocation(void *context, const struct nth_allocation *block)
+{
+    const struct visiting_allocations *visiting = context;
+    struct nth_module_info module;
+    struct rig_allocation one = {
+        .heap = block->heap,
+        .user = (uintptr_t)block->user,
+        .user_bytes = block->user_bytes,
+        .real = (uintptr_t)block->real,
+        .real_bytes = block->real_bytes,
+        .held = block->state == NTH_ALLOCATION_HELD,
+        .full = block->full,
+        .disowned = block->disowned,
+    };
+    if (block->owner != 0 && nth_verifier_module(block->owner, &module)) {
+        put_name(one.owner, module.name);
+        one.is_program = (uintptr_t)core_visit_allocation >= module.low &&
+                         (uintptr_t)core_visit_allocation < module.high;
+    }
+    put_innermost(one.made_in, one.held ? block->freed : block->allocated);
+    return visiting->visit(visiting->context, &one);
+}
+
+static size_t core_allocations(HANDLE heap,
+                               BOOLEAN (*visit)(void *context, const struct rig_allocation *one),
+                               void *context)
+{
+    struct visiting_allocations visiting = {visit, context};
+    return nth_verifier_enumerate(heap, core_visit_allocation, &visiting);
+}
+
+struct visiting_log {
+    BOOLEAN (*visit)(void *context, const struct rig_logged *one);
+    void *context;
+};
+
+static BOOLEAN core_visit_logged(void *context, const struct nth_operation *one)
+{
+    const struct visiting_log *visiting = context;
+    const struct rig_logged told = {
+        .kind = (unsigned)one->kind,
+        .heap = one->heap,
+        .address = (uintptr_t)one->address,
+        .bytes = one->bytes,
+        .stack = one->trace != NULL && one->trace->count > 0,
+    };
+    return visiting->visit(visiting->context, &told);
+}
+
+static size_t core_logged(PVOID address,
+                          BOOLEAN (*visit)(void *context, const struct rig_logged *one),
+                          void *context)
+{
+    struct visiting_log visiting = {visit, context};
+    return nth_verifier_operations(address, core_visit_logged, &visiting);
+}
+
+static void core_clock(uint64_t ms)
+{
+    core.clock_ms += ms;
 }
 
 static BOOLEAN core_guard(void (*body)(void *context), void *context, EXCEPTION_RECORD *record)
@@ -255,9 +479,14 @@ static BOOLEAN core_guard_filter(void (*body)(void *context), void *context, rig
     return core_guard(filtered_run, &filtered, record) && filtered.returned;
 }
 
+/* Low resource simulation is a shortage like any other. */
 static uint64_t core_refusals(void)
 {
-    return fault_run_now()->refusals;
+    struct nth_verifier_summary sums = {.refused_count = 0};
+    if (core.verifying) {
+        nth_verifier_summary(&sums);
+    }
+    return fault_run_now()->refusals + sums.refused_count;
 }
 
 static void core_budget(size_t pages)
@@ -415,6 +644,18 @@ const struct rig_subject *rig_subject_core(void)
         .interrupt = core_interrupt,
         .tell_waits = core_tell_waits,
         .offset = core_offset,
+        .verify = core_verify,
+        .module_load = core_module_load,
+        .module_unload = nth_verifier_module_unload,
+        .stops = core_stops,
+        .verified = core_verified,
+        .allocations = core_allocations,
+        .logged = core_logged,
+        .lowres = nth_verifier_lowres,
+        .clock = core_clock,
+        .stop_set = nth_verifier_stop_set,
+        .verify_end = nth_verifier_exit,
+        .global_flags = RtlGetNtGlobalFlags,
 #define RIG_CALL(result, name, arguments) .name = name,
 #include <heaprig/calls.def>
     };

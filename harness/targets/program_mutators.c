@@ -72,6 +72,16 @@ static void plan_random(struct rig_program *program, struct rig_rng *rng)
     }
 }
 
+/* Settings of the verifier: leaks and heaps often, the rest now and then. */
+static void verify_random(struct rig_program *program, struct rig_rng *rng)
+{
+    for (unsigned idx = 0; idx < sizeof(program->plan); idx++) {
+        const uint32_t drawn = rig_rng_next(rng);
+        program->plan[idx] = (drawn >> 8 & 3u) == 0 ? (uint8_t)(drawn & 0xFFu) : 0;
+    }
+    program->plan[0] = (uint8_t)(program->plan[0] | (rig_rng_next(rng) & 0x33u));
+}
+
 /* A random program, encoded, of at most `max_bytes`; 0 when that has no room for one. */
 static size_t fresh(uint8_t *bytes, size_t max_bytes, unsigned seed)
 {
@@ -88,6 +98,9 @@ static size_t fresh(uint8_t *bytes, size_t max_bytes, unsigned seed)
     program.flags = faults_of(rig_rng_next(&rng) % SWEPT_ONCE_IN == 0 ? RIG_PROGRAM_SWEEP : 0);
     if ((faults & RIG_PROGRAM_PLAN) != 0) {
         plan_random(&program, &rng);
+    }
+    if ((faults & RIG_PROGRAM_VERIFY) != 0) {
+        verify_random(&program, &rng);
     }
     const size_t len = rig_program_encode(&program, encoded);
     memcpy(bytes, encoded, len);

@@ -294,7 +294,7 @@ static void add_folder(struct rig_prover *prover, const char *folder)
 static struct rig_prover *prover_of_corpus(void)
 {
     static const char *const folders[] = {"ops_fuzzer", "misuse_fuzzer", "oom_fuzzer",
-                                          "corrupt_fuzzer", "attacks"};
+                                          "corrupt_fuzzer", "attacks", "verifier_fuzzer"};
     struct rig_prover *prover = rig_prover_create(rig_subject_core());
     assert_non_null(prover);
     for (size_t idx = 0; idx < sizeof(folders) / sizeof(folders[0]); idx++) {

@@ -85,6 +85,7 @@ static void seeds_run(void)
     folder_run(RIG_SOURCE_DIR "/corpus/misuse_fuzzer/*.heap");
     folder_run(RIG_SOURCE_DIR "/corpus/oom_fuzzer/*.heap");
     folder_run(RIG_SOURCE_DIR "/corpus/corrupt_fuzzer/*.heap");
+    folder_run(RIG_SOURCE_DIR "/corpus/verifier_fuzzer/*.heap");
 }
 
 static void random_run(void)
@@ -165,6 +166,8 @@ static void every_lie_is_told_by_some_clause(void **state)
     told_by_some_clause(heaps, count);
     const struct rig_lie *misuse = rig_lies_misuse(&count);
     told_by_some_clause(misuse, count);
+    const struct rig_lie *verifier = rig_lies_verifier(&count);
+    told_by_some_clause(verifier, count);
 }
 
 int main(void)

@@ -347,9 +347,9 @@ static void each_error_says_where_what_was_expected_and_what_was_found(void **st
         {"check arg=1 arg=1", "1: expected an operand that is not there yet, found 'arg=1'"},
         {"check context=plain context=plain",
          "1: expected an operand that is not there yet, found 'context=plain'"},
-        {"program speed=1", "1: expected seed=, flags= or plan=, found 'speed=1'"},
+        {"program speed=1", "1: expected seed=, flags=, verify= or plan=, found 'speed=1'"},
         {"program seed=65536", "1: expected seed= and a number up to 65535, found 'seed=65536'"},
-        {"program flags=256", "1: expected flags= and misuse, plan, damage, sweep or numbers up to "
+        {"program flags=256", "1: expected flags= and misuse, plan, damage, verify, sweep or numbers up to "
                               "255, found 'flags=256'"},
         {"program plan=12", "1: expected plan= and words such as nth:3:commit, or 16 "
                             "hexadecimal digits, found 'plan=12'"},

@@ -14,6 +14,10 @@
 
 #include <heaprig/nt.h>
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -72,6 +76,62 @@ struct rig_refusals {
     uint64_t last_call_count;
     uint64_t last_over_count; /* refusals by the plan laid over it */
     uint64_t last_digest;     /* of the sequence of calls */
+};
+
+/** A stop of the subject's verifier. */
+struct rig_stop {
+    unsigned code;
+    const char *layer; /* "Heaps", static */
+    const char *name;  /* "DOUBLE_FREE", static */
+    unsigned severity;
+    uintptr_t parameter[4];
+    unsigned thread;
+    bool noticed;       /* there is a stack of where it was noticed, */
+    bool allocated;     /* one of the block's allocation, */
+    bool freed;         /* and one of its freeing */
+    bool stack_second;  /* the second parameter is the stack of the allocation */
+    char module[16];    /* the third one as text, where it is a module's name */
+    char owner[16];     /* module of the innermost frame of the allocation's stack */
+};
+
+/** Sums of the subject's verifier since it was switched on. */
+struct rig_verified {
+    uint64_t stops;
+    uint64_t silenced;
+    uint64_t leaks;
+    uint64_t unloads;
+    uint64_t disowned;
+    uint64_t refused; /* by low resource simulation */
+    uint64_t full;    /* blocks of full page heap */
+    uint64_t light;   /* left to light for lack of mappings */
+    size_t live_count;
+    size_t live_bytes;
+    size_t held_count;
+    size_t held_bytes;
+};
+
+/** An allocation that it knows. */
+struct rig_allocation {
+    HANDLE heap;
+    uintptr_t user;
+    size_t user_bytes;
+    uintptr_t real;
+    size_t real_bytes;
+    bool held; /* freed and held back */
+    bool full;
+    bool disowned;
+    char owner[16]; /* name of the module, "" when it has none */
+    char made_in[16]; /* module of the innermost frame of its last operation */
+    bool is_program;  /* the owner is the program's own file */
+};
+
+/** An operation of its log. */
+struct rig_logged {
+    unsigned kind; /* 0 allocate, 1 reallocate, 2 free */
+    HANDLE heap;
+    uintptr_t address;
+    size_t bytes;
+    bool stack; /* there is one */
 };
 
 /** A vectored handler, as AddVectoredExceptionHandler takes it. */
@@ -165,6 +225,44 @@ struct rig_subject {
     /** An address in a form that is the same in every process: offset from the memory the subject
      * works in. NULL: addresses are left out of transcripts. */
     uintptr_t (*offset)(const void *address);
+
+    /* ---- The verifier. NULL `verify`: programs that want one are run without. ---- */
+
+    /** Switch it on with settings in its own grammar; right after reset, before any call. FALSE when it
+     * does not take hold. */
+    BOOLEAN (*verify)(const char *settings);
+
+    /** A stretch of code is a module from now on, until it is unloaded. */
+    NTSTATUS (*module_load)(const char *name, PVOID base, size_t bytes);
+    NTSTATUS (*module_unload)(PVOID base);
+
+    /** Stop number `idx` since it was switched on, when there is one; the answer is their number. */
+    size_t (*stops)(size_t idx, struct rig_stop *stop);
+
+    /** What it sums up. */
+    void (*verified)(struct rig_verified *sums);
+
+    /** Visit allocations in use or held back, of a heap or (NULL) all, in order of their making. */
+    size_t (*allocations)(HANDLE heap,
+                          BOOLEAN (*visit)(void *context, const struct rig_allocation *one),
+                          void *context);
+
+    /** Visit the log, newest first: what concerns `address`. */
+    size_t (*logged)(PVOID address, BOOLEAN (*visit)(void *context, const struct rig_logged *one),
+                     void *context);
+
+    /** Another probability and quiet time; so many milliseconds pass. */
+    NTSTATUS (*lowres)(ULONG ppm, ULONG quiet_ms);
+    void (*clock)(uint64_t ms);
+
+    /** What a stop does: report bits and flavor bits as documented. */
+    NTSTATUS (*stop_set)(const char *layer, const char *name, ULONG report, ULONG flavor);
+
+    /** What it would tell at the end of the process. */
+    void (*verify_end)(void);
+
+    /** The global flags in force. */
+    ULONG (*global_flags)(void);
 
     /* ---- The calls, as documented ---- */
 #define RIG_CALL(result, name, arguments) result(RIG_NTAPI *name) arguments;

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rules for programs that run under a verifier. */
+#ifndef RIG_RULES_VERIFIER_H
+#define RIG_RULES_VERIFIER_H
+
+#include "judge.h"
+
+void rig_rules_verifier(struct rig_judge *judge, const struct rig_step *step);
+
+#endif

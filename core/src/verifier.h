@@ -317,6 +317,8 @@ size_t nth_mark_before(enum nth_track_kind kind);
 void nth_mark_fill(char *at, uint8_t value, size_t bytes);
 /* Stamp a live block; the bytes from `kept` on are filled unless `zeroed`. */
 void nth_mark_live(const struct nth_track *track, size_t kept, bool zeroed);
+/* Only poison what stands around it, as it is. */
+void nth_mark_guard(const struct nth_track *track);
 void nth_mark_freed(const struct nth_track *track);
 /* 0 when all is whole, else the code of the stop; `*bad` is the stamp found, where it is one. */
 ULONG nth_mark_check_live(const struct nth_track *track, ULONG_PTR *bad);

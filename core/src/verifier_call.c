@@ -402,8 +402,8 @@ static enum nth_status resize_plain(struct nth_look *look, ULONG flags, SIZE_T b
     nth_forget(track->user + before,
                track->real_bytes - (size_t)(track->user - track->real) - before);
     plain_run(&plain);
-    if (plain.status != NTH_OK) {
-        nth_mark_live(track, before, false);
+    if (plain.status != NTH_OK) { /* what was overrun stays so until somebody looks */
+        nth_mark_guard(track);
         return plain.status == NTH_NO_MEMORY && by_hand ? NTH_ABSENT : plain.status;
     }
     track_resized(look, track, plain.made, bytes, kind);

@@ -147,8 +147,13 @@ void nth_mark_live(const struct nth_track *track, size_t kept, bool zeroed)
                       track->bytes - kept);
         nth_unpoison(track->user + kept, track->bytes - kept);
     }
+    nth_mark_guard(track);
+}
+
+void nth_mark_guard(const struct nth_track *track)
+{
     if (track->kind != NTH_TRACK_BARE) {
-        nth_poison(track->real, before);
+        nth_poison(track->real, (size_t)(track->user - track->real));
         nth_poison(track->user + track->bytes, suffix_bytes(track));
     }
 }

@@ -121,6 +121,10 @@ int rig_cli_export(int argc, char **argv)
     if (input.form == RIG_LOAD_TRACE) {
         rig_cli_refuse(argv[0], "%s: expected a program, found a trace", input.name);
     }
+    if ((input.program.flags & RIG_PROGRAM_VERIFY) != 0) {
+        rig_cli_refuse(argv[0], "%s: expected a program without verify=, whose calls go through modules",
+                       input.name);
+    }
     struct tape *tape = rig_tape_record(&options.how, &input.program);
     if (tape == NULL) {
         rig_cli_refuse(argv[0], "expected memory and a process for a run");

@@ -24,7 +24,8 @@ void rig_rules_ended(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(HSET_06, must, ended == (NTSTATUS)STATUS_HEAP_CORRUPTION);
     CLAUSE(HSET_07, must, ended == (NTSTATUS)STATUS_HEAP_CORRUPTION);
     const bool fatal = step->watched != NULL && step->watched->fatal;
-    CLAUSE(AVRF_09, fatal && step->watched->expected_count > 0,
+    CLAUSE(AVRF_09,
+           fatal && step->watched->match == RIG_MATCH_ALL && step->watched->expected_count > 0,
            ended == (NTSTATUS)STATUS_VERIFIER_STOP);
     CLAUSE(D11, !fatal && (must || ended != 0), must && ended == (NTSTATUS)STATUS_HEAP_CORRUPTION);
 }

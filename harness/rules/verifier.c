@@ -267,6 +267,15 @@ static bool is_heaps(const struct rig_watched *watched)
     return watched->told_count > 0 && strcmp(watched->told[0].layer, "Heaps") == 0;
 }
 
+/* Only a reallocation raises, and only in a heap that was made so. */
+static bool raises_in_form(const struct rig_step *step)
+{
+    const bool may = is_row(step, RIG_ROW_HELD_REALLOC) || is_row(step, RIG_ROW_SWITCHED_REALLOC) ||
+                     is_row(step, RIG_ROW_INNER_REALLOC) ||
+                     is_row(step, RIG_ROW_FOREIGN_REALLOC) || is_row(step, RIG_ROW_LOST_REALLOC);
+    return !step->outcome.raised || (may && rig_raised(step, STATUS_ACCESS_VIOLATION));
+}
+
 static void rules_stops(struct rig_judge *judge, const struct rig_step *step)
 {
     const struct rig_watched *watched = step->watched;
@@ -282,7 +291,7 @@ static void rules_stops(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(AVRF_06, known, severe(watched));
     CLAUSE(AVRF_07, watched->silent_count > 0, told(watched));
     CLAUSE(AVRF_10, known && !set->exceptions && between(step, RIG_ROW_HELD_FREE, RIG_ROW_STACK_FREE),
-           !step->outcome.raised);
+           raises_in_form(step));
     CLAUSE(AVRF_11, known && set->exceptions && !watched->violated,
            watched->exceptions == watched->told_count && watched->exceptions_wrong == 0);
     CLAUSE(AVRF_15, watched->expected_count == 0 && watched->silent_count == 0,
@@ -305,7 +314,7 @@ static void rules_refused(struct rig_judge *judge, const struct rig_step *step)
 {
     const struct rig_watched *watched = step->watched;
     const bool misuse = between(step, RIG_ROW_HELD_FREE, RIG_ROW_STACK_FREE);
-    const bool failed = !step->outcome.raised && step->outcome.value == 0;
+    const bool failed = step->outcome.value == 0 && raises_in_form(step);
     CLAUSE(D96, misuse && watched->refuses && watched->watch->marks, failed);
     CLAUSE(AVHEAP_23, is_row(step, RIG_ROW_INNER_FREE) && sure(watched), failed && told(watched));
     CLAUSE(D99, misuse && watched->refuses && has(watched, RIG_VERIFY_MEMORY), failed);

@@ -167,6 +167,12 @@ static void thread_ends(void *context)
     RIG_CHECK(pthread_join(thread, NULL) == 0);
 }
 
+static void section_drop(void *context)
+{
+    (void)context;
+    subject()->DeleteCriticalSection(&story.section);
+}
+
 static bool lock_thread(struct rig_exec *exec, struct rig_step *step)
 {
     if (!has(exec, RIG_VERIFY_LOCKS) || exec->watch.set.exceptions) {
@@ -179,8 +185,7 @@ static bool lock_thread(struct rig_exec *exec, struct rig_step *step)
     if (!tell(exec, step, thread_ends)) {
         return false;
     }
-    story.other = story.section;
-    (void)rig_call_aside(exec, other_drop, exec);
+    (void)rig_call_aside(exec, section_drop, exec); /* 0x208: it is owned, by nobody that is left */
     return true;
 }
 

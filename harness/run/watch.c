@@ -714,6 +714,7 @@ void rig_watch_moved(struct rig_exec *exec, struct rig_block *block, const struc
     }
     block->order = ++watch->order;
     block->moved = true;
+    block->flips = 0; /* what nobody looked at is written anew */
     if (exec->watched.moves) {
         block->full = exec->watched.full;
         watch->full_count += block->full;

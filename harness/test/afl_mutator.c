@@ -31,6 +31,7 @@ static const struct {
     {"oom_stress_fuzzer", RIG_PROGRAM_PLAN | RIG_PROGRAM_SWEEP},
     {"corrupt_fuzzer", RIG_PROGRAM_DAMAGE},
     {"corrupt_stress_fuzzer", RIG_PROGRAM_DAMAGE},
+    {"verifier_fuzzer", RIG_PROGRAM_VERIFY},
 };
 
 #define TARGET_COUNT (sizeof(targets) / sizeof(targets[0]))

@@ -20,7 +20,7 @@ for patch in "$source"/harness/planted/[0-9][0-9]-*.patch; do
         grep -q "^$line: *[^ ]" "$patch" || fail "$name: no line '$line:'"
     done
     target=$(sed -n 's/^Target: *//p' "$patch")
-    [[ $target =~ ^(|ops_fuzzer|misuse_fuzzer|oom_fuzzer|corrupt_fuzzer)$ ]] ||
+    [[ $target =~ ^(|ops_fuzzer|misuse_fuzzer|oom_fuzzer|corrupt_fuzzer|verifier_fuzzer)$ ]] ||
         fail "$name: there is no target '$target'"
     rm -rf "$dir/src"
     cp -r "$source/core/src" "$dir/src"

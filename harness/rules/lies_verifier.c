@@ -168,6 +168,11 @@ static NTSTATUS unbound_unload(PVOID base)
     return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : STATUS_SUCCESS;
 }
 
+static int unbound_close(void *handle)
+{
+    return rig_honest->module_close(handle) == 0 ? -1 : 0;
+}
+
 static BOOLEAN smooth_guard(void (*body)(void *context), void *context, EXCEPTION_RECORD *record)
 {
     (void)rig_honest->guard(body, context, record);
@@ -238,7 +243,9 @@ const struct rig_lie *rig_lies_verifier(size_t *count)
         {"assent",
          "a setting is taken that must not be, or the other way",
          {.stop_set = assent_stop_set, .lowres = assent_lowres}},
-        {"unbound", "a module was not there, or the other way", {.module_unload = unbound_unload}},
+        {"unbound",
+         "a module was not there, or the other way",
+         {.module_unload = unbound_unload, .module_close = unbound_close}},
         {"smooth", "no exception comes", {.guard = smooth_guard}},
         {"leave", "an exception comes", {.guard = leave_guard}},
         {"calm", "stops are no exceptions", {.guard_filter = calm_guard_filter}},

@@ -35,6 +35,11 @@ static struct call call; /* of the row in progress */
 
 #define RESIZED_BYTES 200u
 #define FOREIGN_BYTES 256u
+#ifdef __ELF__
+#define MODULES true
+#else
+#define MODULES false
+#endif
 #define LISTED_MAX 4u
 #define LOGGED_SURELY 200u /* operations in a program: the log has the last 1,024 */
 
@@ -193,10 +198,9 @@ static void service(void *context)
     struct rig_exec *exec = context;
     struct rig_watched *watched = &exec->watched;
     if (call.kind == CALL_LOAD) {
-        watched->status =
-            exec->subject->module_load(rig_module_name(watched->module), call.block, call.bytes);
+        watched->status = rig_module_open(exec->subject, watched->module, &call.block);
     } else if (call.kind == CALL_UNLOAD) {
-        watched->status = exec->subject->module_unload(call.block);
+        watched->status = rig_module_close(exec->subject, watched->module, &call.block);
     } else {
         exec->subject->verify_end();
     }
@@ -208,8 +212,8 @@ static bool do_load(struct rig_exec *exec, struct rig_step *step)
     exec->watched.module = 1u + step->record->value % RIG_MODULE_COUNT;
     module = &exec->watch.modules[exec->watched.module];
     call.kind = CALL_LOAD;
-    if (!rig_stand_in_range(exec->watched.module, &call.block, &call.bytes)) {
-        return nothing(step);
+    if (!MODULES || (module->loaded && rig_modules_are_files())) {
+        return nothing(step); /* opening what is open is nothing new */
     }
     exec->watched.made = true;
     exec->watched.refuses = module->loaded;
@@ -265,9 +269,10 @@ static bool do_unload(struct rig_exec *exec, struct rig_step *step)
     watched->module = 1u + step->record->value % RIG_MODULE_COUNT;
     struct rig_module *module = &exec->watch.modules[watched->module];
     call.kind = CALL_UNLOAD;
-    if (!rig_stand_in_range(watched->module, &call.block, &call.bytes)) {
-        return nothing(step);
+    if (!MODULES || (!module->loaded && rig_modules_are_files())) {
+        return nothing(step); /* what is not open has no handle */
     }
+    call.block = rig_module_base(watched->module);
     watched->made = true;
     watched->was = *module;
     watched->refuses = !module->loaded;

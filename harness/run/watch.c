@@ -65,6 +65,7 @@ void rig_watch_reset(struct rig_exec *exec)
         watch->queues[idx].count = 0;
         watch->queues[idx].bytes = 0;
     }
+    rig_modules_drop();
     memset(&watch->set, 0, sizeof(watch->set));
     memset(watch->modules, 0, sizeof(watch->modules));
     memset(watch->stops, 0, sizeof(watch->stops));
@@ -555,8 +556,9 @@ static void settle_made(struct rig_exec *exec, struct rig_step *step)
     expect_room(exec, step);
     if (step->outcome.value == 0) {
         /* Even what can always be had is refused then. */
-        watched->odd = watched->odd || (step->op == RIG_OP_REALLOC &&
-                                        watched->after.refused > watched->before.refused);
+        watched->odd = watched->odd ||
+                       (watched->after.refused > watched->before.refused &&
+                        (step->op == RIG_OP_REALLOC || step->expect != RIG_EXPECT_BLOCK));
         return;
     }
     see_full(exec, step);

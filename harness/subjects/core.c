@@ -664,6 +664,7 @@ const struct rig_subject *rig_subject_core(void)
         .verify = core_verify,
         .module_load = core_module_load,
         .module_unload = nth_verifier_module_unload,
+        .module_close = nth_verifier_dlclose,
         .stops = core_stops,
         .verified = core_verified,
         .allocations = core_allocations,

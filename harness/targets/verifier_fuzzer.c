@@ -2,9 +2,11 @@
  *
  * Target: the verifier. Modules are loaded, call the heap, are unloaded; blocks are handed over, disowned,
  * misused, overrun; memory fails on purpose. The model knows each block's owner and what must be told of it.
- * Modules are stretches of the target's own code that are declared to the verifier: where it runs nothing
- * can be loaded from files, and it says so. */
+ * Modules are shared objects in modules/ beside the target; where there are none, stretches of its own code
+ * that are declared to the verifier. It says which in its first line. */
 #include "program_target.h"
+
+#include "run/stand_in.h"
 
 #include <stdio.h>
 
@@ -16,7 +18,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argv;
     rig_target_begin(CHECK_EVERY);
     rig_target_faults(RIG_PROGRAM_VERIFY);
-    (void)fprintf(stderr, "verifier_fuzzer: modules are stretches of its own code, not shared objects\n");
+    (void)fprintf(stderr, "verifier_fuzzer: modules are %s\n",
+                  rig_modules_are_files() ? "shared objects, opened and closed"
+                                          : "stretches of its own code, declared: there are no files");
     return 0;
 }
 

@@ -236,6 +236,9 @@ struct rig_subject {
     NTSTATUS (*module_load)(const char *name, PVOID base, size_t bytes);
     NTSTATUS (*module_unload)(PVOID base);
 
+    /** dlclose, and a look at what it unmapped. */
+    int (*module_close)(void *handle);
+
     /** Stop number `idx` since it was switched on, when there is one; the answer is their number. */
     size_t (*stops)(size_t idx, struct rig_stop *stop);
 

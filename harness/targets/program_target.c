@@ -7,6 +7,7 @@
 #include "engine_features.h"
 #include "faults/catalog.h"
 #include "run/check.h"
+#include "run/stand_in.h"
 #include "run/sweep.h"
 #include "stats.h"
 
@@ -186,9 +187,23 @@ static int decode_and_run(const uint8_t *bytes, size_t len_bytes, uint64_t began
     return 0;
 }
 
+/* What programs under the verifier load, told once. */
+static void modules_tell(void)
+{
+    static bool told;
+    if (!told && (rig_target_faults_asked() & RIG_PROGRAM_VERIFY) != 0) {
+        (void)fprintf(stderr, "modules are %s\n",
+                      rig_modules_are_files()
+                          ? "shared objects, opened and closed"
+                          : "stretches of the target's own code, declared: there are no files");
+    }
+    told = true;
+}
+
 int rig_target_run(const uint8_t *bytes, size_t len_bytes)
 {
     static uint64_t ended;
+    modules_tell();
     const uint64_t processor = ns_of(CLOCK_PROCESS_CPUTIME_ID);
     const uint64_t began = monotonic_ns();
     rig_stats_add(&stats->inputs, 1);

@@ -3,12 +3,8 @@
  * Target: the verifier. Modules are loaded, call the heap, are unloaded; blocks are handed over, disowned,
  * misused, overrun; memory fails on purpose. The model knows each block's owner and what must be told of it.
  * Modules are shared objects in modules/ beside the target; where there are none, stretches of its own code
- * that are declared to the verifier. It says which in its first line. */
+ * that are declared to the verifier. A line says which, with the first input. */
 #include "program_target.h"
-
-#include "run/stand_in.h"
-
-#include <stdio.h>
 
 #define CHECK_EVERY 0u /* such programs look when they say so, and at their end */
 
@@ -18,9 +14,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argv;
     rig_target_begin(CHECK_EVERY);
     rig_target_faults(RIG_PROGRAM_VERIFY);
-    (void)fprintf(stderr, "verifier_fuzzer: modules are %s\n",
-                  rig_modules_are_files() ? "shared objects, opened and closed"
-                                          : "stretches of its own code, declared: there are no files");
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "api.h"
 #include "lock.h"
 #include "probe.h"
+#include "report.h"
 
 /* ---- The heap ---- */
 
@@ -77,6 +78,7 @@ bool nth_look_begin(struct nth_look *look, const struct nth_caller *caller, HAND
     look->handle = handle;
     look->flags = flags;
     look->watching = false;
+    look->held = false;
     look->track = NULL;
     look->watched = NULL;
     nth_modules_look();
@@ -256,6 +258,7 @@ static void examine(struct nth_look *look, const void *block, bool freeing)
         return;
     }
     if (track->state == NTH_ALLOCATION_HELD) {
+        look->held = true;
         nth_look_wish(look, track, freeing ? NTH_STOP_DOUBLE_FREE : NTH_STOP_CORRUPTED_HEAP_BLOCK,
                       0);
         return;
@@ -325,6 +328,16 @@ static void examine_unknown(struct nth_look *look, const void *block, bool freei
     nth_stop(&look->wish);
 }
 
+/* Held back by the free check alone: for the heap it is a block in use, and would be freed or moved. */
+static void note_held(const struct nth_look *look, const void *block)
+{
+    struct nth_call call;
+    if (nth_call_begin(&call, look->caller->name, look->handle, look->flags) != NULL) {
+        nth_note(NTH_CORRUPT_DOUBLE_FREE, block, NULL);
+    }
+    nth_call_end(&call);
+}
+
 /* Look, and make the stop if there is one. True when the call may go on with look->track; without
  * one the plain call decides. */
 bool nth_look_at(struct nth_look *look, const void *block, bool freeing)
@@ -344,6 +357,10 @@ bool nth_look_at(struct nth_look *look, const void *block, bool freeing)
         return !nth_verifier.marks && look->wish.code == 0;
     }
     const bool checked = (nth_verifier.global_flags & FLG_HEAP_VALIDATE_PARAMETERS) != 0;
+    if (look->track == NULL && !nth_verifier.marks && look->held) {
+        note_held(look, block);
+        return false;
+    }
     if (look->track == NULL) {
         return !nth_verifier.marks;
     }

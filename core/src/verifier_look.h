@@ -20,6 +20,7 @@ struct nth_look {
     struct nth_stop_wish wish;
     bool raises;
     bool watching; /* is told of as inside, without a lock */
+    bool held;     /* the block concerned was freed, and is held back */
 };
 
 /* Begin: stack, owner, heap. False when the handle names none, and the stop was made; without the

@@ -316,6 +316,8 @@ static void rules_refused(struct rig_judge *judge, const struct rig_step *step)
     const bool misuse = between(step, RIG_ROW_HELD_FREE, RIG_ROW_STACK_FREE);
     const bool failed = step->outcome.value == 0 && raises_in_form(step);
     CLAUSE(D96, misuse && watched->refuses && watched->watch->marks, failed);
+    CLAUSE(D101, between(step, RIG_ROW_HELD_FREE, RIG_ROW_HELD_SIZE) && !watched->watch->marks,
+           failed && watched->told_count == 0);
     CLAUSE(AVHEAP_23, is_row(step, RIG_ROW_INNER_FREE) && sure(watched), failed && told(watched));
     CLAUSE(D99, misuse && watched->refuses && has(watched, RIG_VERIFY_MEMORY), failed);
     if (step->op != RIG_OP_VERIFY && watched->refuses) {

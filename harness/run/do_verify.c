@@ -598,11 +598,12 @@ static bool do_disown_odd(struct rig_exec *exec, struct rig_step *step)
 static bool do_held(struct rig_exec *exec, struct rig_step *step, enum call_kind kind)
 {
     const struct rig_held *held = held_from(exec, step);
-    if (held == NULL || !exec->watch.marks) {
+    if (held == NULL) {
         return nothing(step);
     }
     call = (struct call){kind, step->heap->handle, (PVOID)held->address, RESIZED_BYTES, 1};
-    if (!refuses_all(exec, step->heap)) {
+    /* Without the heaps layer it is the heap itself that refuses it, and reports. */
+    if (exec->watch.marks && !refuses_all(exec, step->heap)) {
         struct rig_expected *expected = rig_watch_expect(
             exec, kind == CALL_FREE ? RIG_STOP_DOUBLE_FREE : RIG_STOP_BLOCK, handle_of(step->heap),
             held->address, held->size_bytes, 0);

@@ -72,7 +72,12 @@ for seed in read.heap "$source"/corpus/ops_fuzzer/*.heap "$source"/corpus/{misus
     done
     [ "$new" = no ] || same "$seed"
 done
+status=0
+"$heaprig" export "$source/corpus/verifier_fuzzer/leaks_in_order.heap" >out 2>err || status=$?
+[ "$status" -eq 2 ] || fail "a program under the verifier: exit status $status, expected 2"
+grep -q 'expected a program without verify=' err || fail "a program under the verifier: $(head -n1 err)"
 for op in $(sed -n 's/^RIG_OP(\([A-Z_]*\),.*/\1/p' "$source/harness/program/op.def"); do
+    [ "$op" != VERIFY ] || continue # such programs are not exported: their calls go through modules
     [[ $covered == *" $op "* || $covered == *" $op:"* ]] || fail "no seed has the operation $op"
 done
 for kind in misuse damage; do

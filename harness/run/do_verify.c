@@ -744,6 +744,12 @@ static bool do_stack(struct rig_exec *exec, struct rig_step *step)
 
 static const int8_t flip_before[RIG_FLIP_COUNT] = {-1, -8, -12, -48, -32, -40, 0, 7};
 
+static uintptr_t beside(uintptr_t at, unsigned flip)
+{
+    const int off = flip_before[flip];
+    return off < 0 ? at - (unsigned)-off : at + (unsigned)off;
+}
+
 /* The place, when the block has it. */
 static bool flip_place(const struct rig_exec *exec, const struct rig_block *block, unsigned flip,
                        uintptr_t *at)
@@ -751,8 +757,7 @@ static bool flip_place(const struct rig_exec *exec, const struct rig_block *bloc
     uintptr_t low = 0;
     uintptr_t high = 0;
     const bool behind = (RIG_FLIPS_BEHIND >> flip & 1u) != 0;
-    *at = (behind ? block->address + block->size_bytes : block->address) +
-          (uintptr_t)(intptr_t)flip_before[flip];
+    *at = beside(behind ? block->address + block->size_bytes : block->address, flip);
     if (!exec->watch.marks) {
         const size_t tail = 2u * sizeof(void *);
         return behind && (exec->watch.set.flags & RIG_VERIFY_HTC) != 0 && !block->moved &&
@@ -799,8 +804,8 @@ static bool do_flip_held(struct rig_exec *exec, struct rig_step *step)
     if (held->marked && (step->record->flags & 1u) != 0) {
         const unsigned flip = step->record->flags >> 1 & 7u;
         const bool behind = (RIG_FLIPS_BEHIND >> flip & 1u) != 0;
-        flip_byte(exec, (behind ? held->address + held->size_bytes : held->address) +
-                            (uintptr_t)(intptr_t)flip_before[flip]);
+        flip_byte(exec,
+                  beside(behind ? held->address + held->size_bytes : held->address, flip));
         held->flips = (uint8_t)(held->flips ^ 1u << flip);
     } else if (held->size_bytes > from && !held->touched) {
         flip_byte(exec, held->address + from + step->record->slot % (held->size_bytes - from));

@@ -284,6 +284,7 @@ static void heap_made(struct rig_exec *exec, struct rig_step *step)
 {
     struct rig_heap *heap = step->heap;
     const uint8_t idx = heap->idx;
+    const bool apart = exec->watch.on && (exec->watch.set.flags & RIG_VERIFY_DHC) != 0;
     *heap = (struct rig_heap){
         .live = true,
         .growable = step->win32 ? step->create.reserve_bytes == 0 : (step->flags & 0x2u) != 0,
@@ -293,7 +294,7 @@ static void heap_made(struct rig_exec *exec, struct rig_step *step)
         .idx = idx,
         .section = step->create.lock ? (uint8_t)step->object_idx : RIG_NO_SECTION,
         .handle = (HANDLE)step->outcome.value,
-        .flags = step->flags,
+        .flags = step->flags | (apart ? 0x80u : 0u),
         .created = exec->shadow.heap_ordinal++,
     };
     heap->front_able = heap->growable && (heap->flags & (HEAP_NO_SERIALIZE | 0x80u)) == 0;

@@ -153,19 +153,19 @@ static BOOLEAN restart_verify(const char *settings)
 static NTSTATUS assent_stop_set(const char *layer, const char *name, ULONG report, ULONG flavor)
 {
     const NTSTATUS status = rig_honest->stop_set(layer, name, report, flavor);
-    return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : STATUS_SUCCESS;
+    return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : (NTSTATUS)STATUS_SUCCESS;
 }
 
 static NTSTATUS assent_lowres(ULONG ppm, ULONG quiet_ms)
 {
     const NTSTATUS status = rig_honest->lowres(ppm, quiet_ms);
-    return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : STATUS_SUCCESS;
+    return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : (NTSTATUS)STATUS_SUCCESS;
 }
 
 static NTSTATUS unbound_unload(PVOID base)
 {
     const NTSTATUS status = rig_honest->module_unload(base);
-    return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : STATUS_SUCCESS;
+    return status == STATUS_SUCCESS ? (NTSTATUS)STATUS_INVALID_PARAMETER : (NTSTATUS)STATUS_SUCCESS;
 }
 
 static int unbound_close(void *handle)

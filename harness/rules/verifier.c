@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#define SEVERITY_ERROR 0x3Fu
+#define STOP_SEVERITY 0x3Fu
 #define STOP_LEAK 0x900u
 
 /* ---- What was told -------------------------------------------------------------------------- */
@@ -94,7 +94,7 @@ static bool severe(const struct rig_watched *watched)
 {
     bool error = true;
     for (unsigned idx = 0; idx < watched->told_count && idx < RIG_STOPS_MAX; idx++) {
-        error = error && watched->told[idx].severity == SEVERITY_ERROR;
+        error = error && watched->told[idx].severity == STOP_SEVERITY;
     }
     return error;
 }

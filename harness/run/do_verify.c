@@ -7,8 +7,6 @@
 #include "stand_in.h"
 #include "stories.h"
 
-#include <sys/mman.h>
-
 /* A call as the row makes it. */
 enum call_kind {
     CALL_ALLOC,
@@ -173,8 +171,7 @@ static char *lost(void)
 {
     static char *page;
     if (page == NULL) {
-        page = mmap(NULL, RIG_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        RIG_CHECK(page != MAP_FAILED);
+        page = rig_memory_reserve(RIG_PAGE_BYTES);
     }
     return page;
 }

@@ -7,13 +7,11 @@
 #include "watch.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #define BLOCK_BYTES 200u
 #define SECTION_AT 64u /* in the block */
 #define DATA_BYTES 256u
 #define BASE_BYTES 0x20000u
-#define BASE_ALIGN 0x10000u
 #define RATE_CALLS RIG_RATE_CALLS
 
 static struct {
@@ -424,10 +422,8 @@ static bool routine(struct rig_exec *exec, struct rig_step *step)
         return nothing(step);
     }
     if (story.base == NULL) {
-        char *mapped = mmap(NULL, BASE_BYTES + BASE_ALIGN, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        RIG_CHECK(mapped != MAP_FAILED);
-        story.base = mapped + (BASE_ALIGN - (uintptr_t)mapped % BASE_ALIGN) % BASE_ALIGN;
+        story.base = rig_memory_reserve(BASE_BYTES);
+        RIG_CHECK(rig_memory_open(story.base, BASE_BYTES));
     }
     story.count = 0;
     story.heap = NULL;

@@ -62,7 +62,7 @@ for row in "${rows[@]}"; do
     "$bench" --list | cut -f1 | grep -qxF -- "$row" || die 2 "$row: expected a row of $bench --list"
 done
 
-layers=(off leak heaps 'leak,heaps' pageheap=full lowres=0)
+layers=(off leak heaps 'leak,heaps' locks memory pageheap=full lowres=0)
 
 # One run: "seconds KiB".
 run() {

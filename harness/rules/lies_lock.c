@@ -5,9 +5,6 @@
 
 #include "../run/exec_internal.h"
 
-#include <sched.h>
-#include <stdatomic.h>
-
 /* A heap without the lock that it was given. */
 static PVOID RIG_NTAPI lockless_rtl(ULONG flags, PVOID base, SIZE_T reserve, SIZE_T commit,
                                     PVOID lock, PRTL_HEAP_PARAMETERS parameters)
@@ -42,31 +39,11 @@ static BOOL RIG_NTAPI lock_raise_win32(HANDLE heap)
 
 /* ---- The second thread ---------------------------------------------------------------------- */
 
-static atomic_bool noticed;
-
-/* Say that this thread waits, and go on when the first one has let go of the heap. */
-static void pretend_to_wait(void)
-{
-    atomic_store(&noticed, false);
-    rig_hand_waits();
-    while (!atomic_load(&noticed)) {
-        (void)sched_yield();
-    }
-}
-
-/* What the first thread calls to let go. */
-static BOOL RIG_NTAPI notice(HANDLE heap)
-{
-    const BOOL unlocked = rig_honest->HeapUnlock(heap);
-    atomic_store(&noticed, true);
-    return unlocked;
-}
-
 /* Past the lock; and where a call would pass anyhow, it says that it waits. */
 static ULONG past(ULONG flags)
 {
     if ((flags & HEAP_NO_SERIALIZE) != 0) {
-        pretend_to_wait();
+        rig_hand_pretends();
     }
     return flags | HEAP_NO_SERIALIZE;
 }
@@ -129,19 +106,19 @@ static SIZE_T RIG_NTAPI pass_compact(HANDLE heap, DWORD flags)
 /* Nothing is there to wait for, but it says that it waits. */
 static PVOID RIG_NTAPI wait_alloc(PVOID heap, ULONG flags, SIZE_T size)
 {
-    pretend_to_wait();
+    rig_hand_pretends();
     return rig_honest->HeapAlloc(heap, flags, size);
 }
 
 static BOOL RIG_NTAPI wait_free(HANDLE heap, DWORD flags, LPVOID block)
 {
-    pretend_to_wait();
+    rig_hand_pretends();
     return rig_honest->HeapFree(heap, flags, block);
 }
 
 static LOGICAL RIG_NTAPI wait_free_rtl(PVOID heap, ULONG flags, PVOID block)
 {
-    pretend_to_wait();
+    rig_hand_pretends();
     return rig_honest->RtlFreeHeap(heap, flags, block);
 }
 
@@ -248,7 +225,6 @@ static const struct rig_lie lies[] = {
       .RtlMultipleFreeHeap = pass_many_free,
       .RtlValidateHeap = pass_validate_rtl,
       .HeapValidate = pass_validate,
-      .HeapUnlock = notice,
       .RtlWalkHeap = pass_walk_rtl,
       .HeapWalk = pass_walk,
       .RtlCompactHeap = pass_compact,
@@ -257,7 +233,6 @@ static const struct rig_lie lies[] = {
      "a call waits for a lock that there is not",
      {.RtlAllocateHeap = wait_alloc,
       .HeapAlloc = wait_alloc,
-      .HeapUnlock = notice,
       .RtlFreeHeap = wait_free_rtl,
       .HeapFree = wait_free}},
     {"second-no",

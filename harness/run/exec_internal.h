@@ -211,6 +211,8 @@ enum rig_hand_end rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_ex
 
 /* Called in a thread that is about to wait for a lock. */
 void rig_hand_waits(void);
+/* A lie's: the same, and return when the first thread has let go of all that it held. */
+void rig_hand_pretends(void);
 
 /* do_look.c: walk a heap aside, in the Rtl spelling where there is one; NULL when there is neither.
  */

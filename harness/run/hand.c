@@ -16,6 +16,7 @@ static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool made;
+    bool gone; /* the first thread has let go of all that it held */
     enum state state;
     struct rig_exec *exec;
     void (*body)(struct rig_exec *exec);
@@ -55,6 +56,18 @@ void rig_hand_waits(void)
     }
 }
 
+void rig_hand_pretends(void)
+{
+    if (is_hand) {
+        (void)pthread_mutex_lock(&hand.mutex);
+        state_set(WAITS);
+        while (!hand.gone) {
+            (void)pthread_cond_wait(&hand.changed, &hand.mutex);
+        }
+        (void)pthread_mutex_unlock(&hand.mutex);
+    }
+}
+
 /* The hand's state once it is not at work any more; with a limit, when so many seconds are over. */
 static enum state settle(bool waited, int limit_s)
 {
@@ -90,12 +103,17 @@ enum rig_hand_end rig_hand_run(struct rig_exec *exec, void (*body)(struct rig_ex
     (void)pthread_mutex_lock(&hand.mutex);
     hand.exec = exec;
     hand.body = body;
+    hand.gone = false;
     state_set(WORKS);
     (void)pthread_mutex_unlock(&hand.mutex);
     if (settle(false, 0) != WAITS) {
         return RIG_HAND_RAN;
     }
     const int limit_s = let_go(exec) ? 0 : STUCK_S;
+    (void)pthread_mutex_lock(&hand.mutex);
+    hand.gone = true;
+    (void)pthread_cond_broadcast(&hand.changed);
+    (void)pthread_mutex_unlock(&hand.mutex);
     if (settle(true, limit_s) != DONE) {
         return RIG_HAND_STUCK;
     }

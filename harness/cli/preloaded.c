@@ -43,7 +43,7 @@ static _Noreturn void become(const struct rig_preloaded *what, int problem)
     char preload[2 * RIG_PATH_BYTES];
     const char *before = getenv("LD_PRELOAD");
     const bool alone = before == NULL || *before == '\0';
-    const int len = snprintf(preload, sizeof(preload), "%s%s%s", what->library, alone ? "" : ":",
+    const int len = snprintf(preload, sizeof(preload), "%s%s%s", what->shared, alone ? "" : ":",
                              alone ? "" : before);
     errno = ENAMETOOLONG;
     if (len >= 0 && (size_t)len < sizeof(preload) && setenv("LD_PRELOAD", preload, 1) == 0 &&

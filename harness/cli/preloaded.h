@@ -11,9 +11,9 @@
 #define RIG_PATH_BYTES ((size_t)PATH_MAX)
 
 struct rig_preloaded {
-    const char *teller; /* the subcommand whose name stands before what there is to say */
-    char **command;     /* with its arguments, NULL at the end */
-    const char *library;
+    const char *teller;   /* the subcommand whose name stands before what there is to say */
+    char **command;       /* with its arguments, NULL at the end */
+    const char *shared;   /* the object that is loaded before all others */
     const char *variable; /* set for the command, */
     const char *value;    /* to this */
 };

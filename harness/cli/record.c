@@ -77,7 +77,7 @@ static int command_run(char **command, const char *recorder, const char *raw)
     const struct rig_preloaded what = {
         .teller = "record",
         .command = command,
-        .library = recorder,
+        .shared = recorder,
         .variable = "HEAPRIG_RECORD",
         .value = raw,
     };

@@ -102,7 +102,7 @@ static int command_run(const struct options *options, const char *library, const
     const struct rig_preloaded what = {
         .teller = "verify",
         .command = options->command,
-        .library = library,
+        .shared = library,
         .variable = "NTHEAP_VERIFIER",
         .value = settings,
     };

@@ -46,7 +46,7 @@ caught=$(jq -s '[.[] | select(.reached and .triggered and .corpus.caught)] | len
 [ "$status" -eq 0 ] || fail "all were caught, and yet the exit status is $status"
 "$source/ci/planted.sh" --list >"$dir/list"
 [ "$(grep -c '^[0-9][0-9]-' "$dir/list")" = "$count" ] || fail "--list does not list $count bugs"
-for wrong in '--only 00' '--only x' '--seconds' '--wrong'; do
+for wrong in '--engine x' '--only 00' '--only x' '--seconds' '--wrong'; do
     status=0
     # shellcheck disable=SC2086 # two words
     "$source/ci/planted.sh" $wrong >/dev/null 2>&1 || status=$?

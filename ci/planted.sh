@@ -4,8 +4,8 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ci/planted.sh [--help] [--list] [--only NN]... [--missed] [--seconds N] [--seeds N] [--jobs N]
-                     [--no-random] [--json]
+usage: ci/planted.sh [--help] [--list] [--only NN]... [--engine E] [--missed] [--seconds N] [--seeds N]
+                     [--jobs N] [--no-random] [--json]
        ci/planted.sh --mutants ...      ci/mutants.sh: bugs by the thousand, made by machine
 
 For each patch in harness/planted: builds the target that its head names (ops_fuzzer where it names
@@ -17,6 +17,8 @@ none) on a copy of core with that patch, and tells
 
   --list       print the bugs and end
   --only NN    this one only (may be repeated)
+  --engine E   libfuzzer (default) or afl: AFL++ with ASan; it begins with an input of one byte, and
+               draws no programs at random
   --missed     fuzz those only that the corpus did not catch
   --seconds N  for each seed of fuzzing, and for random; default 120; 0: the corpus only
   --seeds N    fuzzing runs a bug, default 5
@@ -40,7 +42,7 @@ if [ "${1-}" = --mutants ]; then
     exec "$(dirname "$0")/mutants.sh" "$@"
 fi
 
-list=no only=() seconds=120 seeds=5 json=no jobs=2 missed=no unguided=yes
+list=no only=() engine=libfuzzer seconds=120 seeds=5 json=no jobs=2 missed=no unguided=yes
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -54,6 +56,11 @@ while [ $# -gt 0 ]; do
     --only)
         [[ ${2-} =~ ^[0-9]{2}$ ]] || die 2 "--only '${2-}': expected two digits"
         only+=("$2")
+        shift
+        ;;
+    --engine)
+        [[ ${2-} =~ ^(libfuzzer|afl)$ ]] || die 2 "--engine '${2-}': expected libfuzzer or afl"
+        engine=$2
         shift
         ;;
     --seconds | --seeds | --jobs)
@@ -70,6 +77,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+[ "$engine" = libfuzzer ] || unguided=no
 cd "$(dirname "$0")/.."
 bugs=()
 for patch in harness/planted/[0-9][0-9]-*.patch; do
@@ -111,7 +119,11 @@ fi
 
 # ---- Build ----------------------------------------------------------------------------------------
 
-ci/setup.sh build fuzz
+preset=fuzz parts=(build fuzz) build=$PWD/build/planted/build
+if [ "$engine" = afl ]; then
+    preset=afl parts+=(afl) build=$PWD/build/planted/afl
+fi
+ci/setup.sh "${parts[@]}"
 dir=$PWD/build/planted
 mkdir -p "$dir/src" "$dir/results"
 
@@ -152,7 +164,6 @@ for old in "$dir"/src/*; do
         rm -rf "$old"
     fi
 done
-build=$dir/build
 fuzzers=()
 targets=()
 for name in "${bugs[@]}"; do
@@ -164,9 +175,10 @@ for name in "${bugs[@]}"; do
     if [[ " ${fuzzers[*]} " != *" $fuzzer "* ]]; then
         fuzzers+=("$fuzzer")
         targets+=("$fuzzer" "corpus_$fuzzer")
+        [ "$engine" = libfuzzer ] || targets+=("${fuzzer}_mutator")
     fi
 done
-{ cmake --preset fuzz -B "$build" -DHEAPRIG_TESTS=OFF "-DHEAPRIG_PLANTED=$dir/src" &&
+{ cmake --preset "$preset" -B "$build" -DHEAPRIG_TESTS=OFF "-DHEAPRIG_PLANTED=$dir/src" &&
     cmake --build "$build" --target "${targets[@]}"; } >"$dir/build.log" 2>&1 || {
     cat "$dir/build.log" >&2
     die 1 "the build failed"
@@ -175,6 +187,7 @@ done
 # ---- Run ------------------------------------------------------------------------------------------
 
 options=(-timeout=25 -rss_limit_mb=2560 -print_funcs=0 -max_len=4112)
+once=$PWD/ci/lib/afl_once.sh
 export ASAN_OPTIONS=${ASAN_OPTIONS-allocator_may_return_null=1:symbolize=0}
 
 # Who ended a process: the clause and rule, or the first line of what a sanitizer or check said.
@@ -220,10 +233,28 @@ trial() {
     rm -rf "$work"
 }
 
+# replaying PROGRAM FUZZER: the command that has a program of that target go through its corpus.
+replaying() {
+    if [ "$engine" = afl ]; then
+        command=("$1" "$build/corpus/$2"/*)
+    else
+        command=("$1" "${options[@]}" -runs=0 "$build/corpus/$2")
+    fi
+}
+
+# fuzzing PROGRAM FUZZER SEED: the command that fuzzes with it until it is caught.
+fuzzing() {
+    if [ "$engine" = afl ]; then
+        command=("$once" "$1" "$build/lib/$2_mutator.so" "$seconds" "$3")
+    else
+        command=("$1" "${options[@]}" "-max_total_time=$seconds" "-seed=$3" empty)
+    fi
+}
+
 status=0
 for fuzzer in "${fuzzers[@]}"; do
-    (cd "$dir" && timeout 300 "$build/bin/$fuzzer" "${options[@]}" -runs=0 \
-        "$build/corpus/$fuzzer" >"$dir/clean.log" 2>&1) ||
+    replaying "$build/bin/$fuzzer" "$fuzzer"
+    (cd "$dir" && timeout 300 "${command[@]}" >"$dir/clean.log" 2>&1) ||
         die 1 "core itself does not get through the corpus of $fuzzer: $(who "$dir/clean.log")"
 done
 
@@ -244,7 +275,8 @@ for name in "${bugs[@]}"; do
     mark=$({ cat "$planted" && find "$corpus" -type f -exec sha256sum {} + | sort; } | sha256sum)
     results[$name]=$dir/results/$name/${mark:0:16}
     mkdir -p "${results[$name]}"
-    start "${results[$name]}/corpus" 300 "$planted" "${options[@]}" -runs=0 "$corpus"
+    replaying "$planted" "$(target_of "$name")"
+    start "${results[$name]}/corpus" 300 "${command[@]}"
 done
 wait
 running=0
@@ -259,9 +291,8 @@ fuzzed() {
 for ((seed = 1; seed <= seeds; seed++)); do
     for name in "${bugs[@]}"; do
         fuzzed "$name" || continue
-        start "${results[$name]}/fuzzing.$seconds.$seed" $((seconds + 60)) \
-            "$build/bin/planted_${name:0:2}" "${options[@]}" "-max_total_time=$seconds" \
-            "-seed=$seed" empty
+        fuzzing "$build/bin/planted_${name:0:2}" "$(target_of "$name")" "$seed"
+        start "${results[$name]}/fuzzing.$seconds.$seed" $((seconds + 60)) "${command[@]}"
         if [ "$seed" -eq 1 ] && [ "$unguided" = yes ] && [ "$(target_of "$name")" = ops_fuzzer ]; then
             start "${results[$name]}/random.$seconds" $((seconds + 60)) \
                 "$build/bin/random_${name:0:2}" "$seconds" 1

@@ -18,7 +18,8 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ci/oss-fuzz/local.sh [--help] [--sanitizer NAME] [--engine NAME] [--arch NAME] [--no-check] DIR
+usage: ci/oss-fuzz/local.sh [--help] [--sanitizer NAME] [--engine NAME] [--arch NAME] [--clang N] [--no-check]
+                           DIR
 
 Runs .clusterfuzzlite/build.sh, and by it ci/oss-fuzz/build.sh, with the variables that a service's image
 sets and no others, into DIR/out, and looks at the targets with ci/check-fuzzers.sh.
@@ -28,6 +29,7 @@ sets and no others, into DIR/out, and looks at the targets with ci/check-fuzzers
                     in place of a flag; honggfuzz: the counters that honggfuzz wants, and for its
                     archive one that runs files
   --arch NAME       x86_64 (default) or i386
+  --clang N         14 (default) or 19; with engine afl 14
   --no-check        build only; coverage and introspector builds are never looked at
 
 Exit status: 0 all is well, 1 the build or the check failed, 2 bad usage.
@@ -46,7 +48,7 @@ one_of() {
     [[ -n $value && " $* " == *" $value "* ]] || die 2 "$option '$value': expected one of $*"
 }
 
-sanitizer=address engine=libfuzzer arch=x86_64 check=yes dir=''
+sanitizer=address engine=libfuzzer arch=x86_64 clang=14 check=yes dir=''
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -68,6 +70,11 @@ while [ $# -gt 0 ]; do
         arch=$2
         shift
         ;;
+    --clang)
+        one_of "$1" "${2-}" 14 19
+        clang=$2
+        shift
+        ;;
     --no-check) check=no ;;
     -*) die 2 "unknown option '$1', see --help" ;;
     *) dir=$1 ;;
@@ -79,7 +86,11 @@ done
 root=$(cd "$(dirname "$0")/../.." && pwd)
 parts=(build fuzz services)
 if [ "$engine" = afl ]; then
+    [ "$clang" = 14 ] || die 2 "--clang $clang: expected 14 with --engine afl, Debian's AFL++ is built for it"
     parts+=(afl)
+fi
+if [ "$clang" = 19 ]; then
+    parts+=(clang19)
 fi
 "$root/ci/setup.sh" "${parts[@]}"
 mkdir -p "$dir"/{src,work,out,tools} || die 2 "$dir: expected a folder that can be written"
@@ -100,19 +111,19 @@ introspector)
     counters='-O0 -flto -fno-inline-functions -fuse-ld=gold -Wno-unused-command-line-argument'
     linker='-fuse-ld=gold -flto'
     for tool in ar nm ranlib; do
-        ln -sf "$(command -v "llvm-$tool-14")" "$dir/tools/$tool"
+        ln -sf "$(command -v "llvm-$tool-$clang")" "$dir/tools/$tool"
     done
     ;;
 esac
-cc=clang-14 cxx=clang++-14 library=-fsanitize=fuzzer
-archive=$(compgen -G '/usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-x86_64.a')
+cc=clang-$clang cxx=clang++-$clang library=-fsanitize=fuzzer
+archive=$(compgen -G "/usr/lib/llvm-$clang/lib/clang/$clang*/lib/linux/libclang_rt.fuzzer-x86_64.a")
 case $engine in
 afl) cc=afl-clang-fast cxx=afl-clang-fast++ library=/usr/lib/afl/libAFLDriver.a counters='' ;;
 archive) library=$archive ;;
 honggfuzz)
     library=$dir/tools/libFuzzingEngine.a counters='-fsanitize-coverage=trace-pc-guard,indirect-calls,trace-cmp'
-    clang-14 -O1 -D_GNU_SOURCE= -c "$root/harness/targets/driver.c" -o "$dir/tools/driver.o"
-    llvm-ar-14 rcs "$library" "$dir/tools/driver.o"
+    "clang-$clang" -O1 -D_GNU_SOURCE= -c "$root/harness/targets/driver.c" -o "$dir/tools/driver.o"
+    "llvm-ar-$clang" rcs "$library" "$dir/tools/driver.o"
     ;;
 esac
 flags="-O1 -fno-omit-frame-pointer -gline-tables-only -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION $checks $counters"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzing with threads under TSan, beginning with nothing: a race planted in core is found, as a race, within
-# two minutes; core as it is stays silent for twenty seconds.
+# five minutes; core as it is stays silent for twenty seconds.
 # usage: fuzzed.sh race|clean PROGRAM
 set -euo pipefail
 
@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 mkdir "$dir/grown"
-seconds=$([ "$what" = race ] && echo 120 || echo 20)
+seconds=$([ "$what" = race ] && echo 300 || echo 20)
 status=0
 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 "$here/../../ci/run-sanitized.sh" "$program" -seed=1 \
     -max_len=4112 -timeout=60 -rss_limit_mb=4096 "-max_total_time=$seconds" "-artifact_prefix=$dir/" "$dir/grown" \

@@ -41,6 +41,7 @@ struct rig_block {
     bool shielded;   /* disowned for the verifier */
     bool moved;      /* reallocated since */
     bool again;      /* its address was that of a disowned block */
+    size_t laid_bytes; /* the size for which it was placed: a full block's pages are for that */
     uint64_t order;  /* of its allocation, or last reallocation */
 };
 

@@ -763,7 +763,7 @@ static bool flip_place(const struct rig_exec *exec, const struct rig_block *bloc
     if (!block->full) {
         return true;
     }
-    rig_watch_pages(exec, block->address, block->size_bytes, &low, &high);
+    rig_watch_pages(exec, block->address, block->laid_bytes, &low, &high);
     return !block->moved && *at >= low && *at < high &&
            (behind || !exec->watch.set.backwards);
 }
@@ -851,7 +851,7 @@ static bool do_guard(struct rig_exec *exec, struct rig_step *step)
     step->heap = &exec->shadow.heaps[block->heap];
     step->block_before = *block;
     step->heap_before = *step->heap;
-    rig_watch_pages(exec, block->address, block->size_bytes, &low, &high);
+    rig_watch_pages(exec, block->address, block->laid_bytes, &low, &high);
     return do_access(exec, step,
                      exec->watch.set.backwards ? low - 1u - step->record->value % 64u
                                                : high + step->record->value % 64u,

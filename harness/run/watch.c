@@ -406,16 +406,15 @@ static size_t round_up(size_t bytes, size_t unit)
     return (bytes + unit - 1u) / unit * unit;
 }
 
-/* Where the pages of a full block begin and end, by where it lies. */
-void rig_watch_pages(const struct rig_exec *exec, uintptr_t user, size_t bytes, uintptr_t *low,
+void rig_watch_pages(const struct rig_exec *exec, uintptr_t user, size_t laid_bytes, uintptr_t *low,
                      uintptr_t *high)
 {
-    const size_t data = round_up(bytes + RIG_MARK_BYTES + 2u * sizeof(void *), RIG_PAGE_BYTES);
+    const size_t data = round_up(laid_bytes + RIG_MARK_BYTES + 2u * sizeof(void *), RIG_PAGE_BYTES);
     if (exec->watch.set.backwards) {
         *low = user;
         *high = user + data;
     } else {
-        *high = round_up(user + bytes, RIG_PAGE_BYTES);
+        *high = round_up(user + laid_bytes, RIG_PAGE_BYTES);
         *low = *high - data;
     }
 }
@@ -447,7 +446,7 @@ static void see_block(struct rig_exec *exec, struct rig_step *step, size_t befor
         watched->fill_right = filled(exec, user + before, bytes - before, zeroed ? 0u : fresh);
     }
     if (watched->full) {
-        rig_watch_pages(exec, user, bytes, &low, &high);
+        rig_watch_pages(exec, user, resized ? step->block_before.laid_bytes : bytes, &low, &high);
         const size_t gap = high - user - bytes;
         const bool shrunk = resized && bytes < before;
         watched->gap_right = watch->set.backwards ? user % RIG_PAGE_BYTES == 0
@@ -699,6 +698,7 @@ void rig_watch_made(struct rig_exec *exec, struct rig_block *block)
         block->owner = (uint8_t)watch->caller;
         block->made_by = (uint8_t)watch->caller;
         block->order = ++watch->order;
+        block->laid_bytes = block->size_bytes;
         block->full = exec->watched.full;
         watch->full_count += block->full;
         for (unsigned idx = 0; idx < AVOIDED_MAX; idx++) {
@@ -718,6 +718,7 @@ void rig_watch_moved(struct rig_exec *exec, struct rig_block *block, const struc
     block->moved = true;
     block->flips = 0; /* what nobody looked at is written anew */
     if (exec->watched.moves) {
+        block->laid_bytes = block->size_bytes;
         block->full = exec->watched.full;
         watch->full_count += block->full;
         hold(exec, before);

@@ -53,8 +53,9 @@ struct rig_expected *rig_watch_expect(struct rig_exec *exec, unsigned code, uint
 /* How many blocks of a heap, live or held, are not as they were left. */
 unsigned rig_watch_damage(struct rig_exec *exec, unsigned heap);
 
-/* Where the pages of a full block begin and end. */
-void rig_watch_pages(const struct rig_exec *exec, uintptr_t user, size_t bytes, uintptr_t *low,
+/* Where the pages of a full block begin and end, by where it lies and for which size it was placed: one
+ * that was resized where it is keeps its pages. */
+void rig_watch_pages(const struct rig_exec *exec, uintptr_t user, size_t laid_bytes, uintptr_t *low,
                      uintptr_t *high);
 
 #endif

@@ -392,7 +392,7 @@ static void rules_marks(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(D101, watched->seen && !marked, watched->behind_right);
     CLAUSE(D102, marked && set->leaks, !watched->full);
     CLAUSE(PHEAP_04,
-           made && watched->watch->set.full && step->outcome.refusals > 0 &&
+           made && watched->full_known && watched->full_due && step->outcome.refusals > 0 &&
                !has(watched, RIG_VERIFY_LOWRES),
            rig_failed(step) && rig_failed_in_form(step));
 }

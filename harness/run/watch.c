@@ -553,6 +553,7 @@ static void settle_made(struct rig_exec *exec, struct rig_step *step)
     struct rig_watched *watched = &exec->watched;
     expect_starving(exec);
     expect_room(exec, step);
+    see_full(exec, step);
     if (step->outcome.value == 0) {
         /* Even what can always be had is refused then. */
         watched->odd = watched->odd ||
@@ -560,7 +561,6 @@ static void settle_made(struct rig_exec *exec, struct rig_step *step)
                         (step->op == RIG_OP_REALLOC || step->expect != RIG_EXPECT_BLOCK));
         return;
     }
-    see_full(exec, step);
     if (step->op == RIG_OP_ALLOC) {
         see_block(exec, step, 0, false);
     } else {

@@ -71,6 +71,9 @@ bool rig_program_vary(const struct rig_program *program, unsigned wanted, struct
         struct rig_record same = *record;
         same.win32 ^= (wanted & RIG_VARY_SPELLING) != 0 ? 1u : 0u;
         put(out, &same);
+        if ((wanted & RIG_VARY_TWICE) != 0) {
+            put(out, &same);
+        }
         if (makes) {
             put_new_heap(out, heap, wanted);
         }

@@ -3,7 +3,7 @@
  * Makes a corpus of bytes: heaprig-assemble [--vary] FOLDER LIST. LIST names a file a line; *.heap
  * is parsed as the text form and encoded, anything else is copied. Names in FOLDER are those of the
  * files, `.heap` replaced by `.bin`. With --vary each *.heap gives its variants instead,
- * `NAME.1.bin` to `NAME.7.bin` (program/vary.h), and nothing else is looked at. */
+ * `NAME.1.bin`, `NAME.2.bin` and so on (program/vary.h), and nothing else is looked at. */
 #include "program/text.h"
 #include "program/vary.h"
 

@@ -146,7 +146,7 @@ shown() {
 
 run_count=0
 while IFS=$'\t' read -r file command; do
-    if [ "$file" != README.md ] || [[ $command != "build/$preset/bin/"* || $command == *\<* ]]; then
+    if [ "$file" != README.md ] || [[ $command != "build/$preset/bin/"* || $command == *\<* || $command != *\ * ]]; then
         continue
     fi
     # One that is shown with an exit status of 1 ends with 1.

@@ -19,6 +19,8 @@
 #define CHUNK_LARGEST_BYTES ((size_t)0x400000)
 #define COMMIT_STEP_BYTES ((size_t)0x10000)
 
+static_assert(NTH_GRANULE_BYTES % COMMIT_STEP_BYTES == 0, "a chunk is committed in whole steps");
+
 struct nth_verifier nth_verifier;
 
 static const struct nth_verifier_settings defaults = {
@@ -149,8 +151,7 @@ static struct nth_verifier_chunk *chunk_make(size_t wanted)
 
 static bool chunk_commit(struct nth_verifier_chunk *chunk, size_t until)
 {
-    size_t wanted = nth_round_up(until, COMMIT_STEP_BYTES);
-    wanted = wanted > chunk->bytes ? chunk->bytes : wanted;
+    const size_t wanted = nth_round_up(until, COMMIT_STEP_BYTES);
     if (until <= chunk->committed_bytes) {
         return true;
     }

@@ -290,8 +290,8 @@ void nth_track_remove(struct nth_track *track);
 void nth_track_own(struct nth_track *track, struct nth_module *owner);
 void nth_track_disown(struct nth_track *track);
 void nth_track_hold(struct nth_track *track); /* last in its heap's queue of freed blocks */
-/* First of a heap's queue, when that is too long (or in any case); out of queue and table. */
-struct nth_track *nth_track_release(struct nth_watched_heap *heap, bool always);
+/* First of a heap's queue, when that is too long; out of queue and table. */
+struct nth_track *nth_track_release(struct nth_watched_heap *heap);
 void nth_track_unhold(struct nth_track *track);          /* out of the queue, wherever it stands */
 struct nth_track *nth_track_around(const void *address); /* live or held, and covering it */
 void nth_operation_log(enum nth_operation_kind kind, HANDLE heap, void *address, size_t bytes,

@@ -9,6 +9,7 @@
 
 #include "api.h"
 #include "flags.h"
+#include "lock.h"
 #include "seh.h"
 
 #if UINTPTR_MAX > 0xFFFFFFFFu
@@ -173,7 +174,7 @@ static void block_unmake(struct nth_look *look, struct nth_track *track)
 static struct nth_track *track_make(struct nth_look *look, SIZE_T bytes)
 {
     void *outer = nth_verifier_enter();
-    struct nth_track *track = look->watched != NULL ? nth_track_new() : NULL;
+    struct nth_track *track = nth_track_new();
     if (track != NULL) {
         track->kind = (uint8_t)kind_for(look, bytes);
         track->heap = look->handle;
@@ -228,6 +229,13 @@ static void *allocate_tracked(struct nth_look *look, ULONG flags, SIZE_T bytes,
     return track->user;
 }
 
+static bool names_heap(HANDLE handle)
+{
+    const bool found = nth_visit(handle) != NULL;
+    nth_visit_end();
+    return found;
+}
+
 PVOID nth_verified_allocate(const struct nth_caller *caller, HANDLE handle, ULONG flags,
                             SIZE_T bytes, enum nth_status *status)
 {
@@ -245,6 +253,8 @@ PVOID nth_verified_allocate(const struct nth_caller *caller, HANDLE handle, ULON
             *status = NTH_NO_MEMORY;
         } else if (nth_verifier.tracks && look.watched != NULL) {
             user = allocate_tracked(&look, flags, bytes, status);
+        } else if (nth_verifier.tracks && names_heap(handle)) {
+            *status = NTH_NO_MEMORY; /* for a note of the heap: no block that nobody knows */
         } else {
             user = nth_plain_allocate(caller->name, handle, flags, bytes, status);
         }
@@ -256,12 +266,12 @@ PVOID nth_verified_allocate(const struct nth_caller *caller, HANDLE handle, ULON
 /* ---- Freeing ---- */
 
 /* What the queue of a heap has too much of is freed for good; damage is told of. */
-static void release(struct nth_look *look, struct nth_watched_heap *heap, bool always)
+static void release(struct nth_look *look, struct nth_watched_heap *heap)
 {
     for (;;) {
         ULONG code = 0;
         void *outer = nth_verifier_enter();
-        struct nth_track *track = nth_track_release(heap, always);
+        struct nth_track *track = nth_track_release(heap);
         if (track != NULL) {
             code = nth_mark_check_held(track);
             nth_look_wish(look, track, code, 0);
@@ -320,7 +330,7 @@ static NTSTATUS free_tracked(struct nth_look *look)
                           look->trace);
     }
     if (track_free(look, track)) {
-        release(look, watched, false);
+        release(look, watched);
         return STATUS_SUCCESS;
     }
     struct plain plain = {
@@ -461,7 +471,7 @@ static enum nth_status resize_by_hand(struct nth_look *look, ULONG flags, SIZE_T
     struct nth_watched_heap *watched = look->watched;
     *moved = fresh->user;
     (void)track_free(look, old);
-    release(look, watched, false);
+    release(look, watched);
     return NTH_OK;
 }
 

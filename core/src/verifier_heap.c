@@ -70,7 +70,7 @@ bool nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead)
     bool shown = false;
     for (unsigned idx = 0; idx < 2u && !shown; idx++) {
         const struct nth_track *track = nth_track_find((char *)*data + places[idx]);
-        if (track != NULL && track->kind != NTH_TRACK_FULL && track->real == *data) {
+        if (track != NULL && track->real == *data) { /* a full block is no element */
             *overhead += *bytes - track->bytes;
             *bytes = track->bytes;
             *data = track->user;

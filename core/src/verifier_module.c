@@ -239,8 +239,7 @@ static void describe(const struct dl_phdr_info *info, struct nth_module *like)
         const uintptr_t low = info->dlpi_addr + part->p_vaddr;
         if (part->p_type == PT_LOAD) {
             like->info.low = low < like->info.low ? low : like->info.low;
-            like->info.high =
-                low + part->p_memsz > like->info.high ? low + part->p_memsz : like->info.high;
+            like->info.high = low + part->p_memsz; /* the last of them is the highest */
         } else if (part->p_type == PT_NOTE && like->build_id_bytes == 0) {
             build_id_read(like, (const char *)low, part->p_memsz);
         }
@@ -265,18 +264,18 @@ static int see(struct dl_phdr_info *info, size_t size, void *context)
     struct scan *scan = context;
     struct nth_module like = {.info = {.number = 0}};
     struct nth_module *found = NULL;
-    const char *path = info->dlpi_name != NULL ? info->dlpi_name : "";
+    const char *path = info->dlpi_name;
     describe(info, &like);
     (void)size;
     void *outer = nth_verifier_enter();
     if (scan->number == 0) {
         scan->number = ++nth_verifier.scans;
-        path = path[0] != '\0' ? path : nth_verifier.program;
+        path = nth_verifier.program; /* comes first, and without a name */
     }
     for (found = nth_verifier.modules; found != NULL && !is_same(found, &like, path);
          found = found->next) {
     }
-    if (found == NULL && like.info.low < like.info.high) {
+    if (found == NULL) {
         found = module_make(&like, path[0] != '\0' ? path : "?");
     }
     if (found != NULL) {

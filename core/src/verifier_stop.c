@@ -65,8 +65,8 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
     const size_t room = sizeof(text->bytes) - text->len;
     const int len = vsnprintf(text->bytes + text->len, room, format, arguments);
     va_end(arguments);
-    if (len < 0 || (size_t)len >= room) {
-        text->full = true; /* this piece is left out */
+    if ((size_t)len >= room) { /* or below 0 */
+        text->full = true;     /* this piece is left out */
         text->bytes[text->len] = '\0';
     } else {
         text->len += (size_t)len;
@@ -405,15 +405,14 @@ void nth_verifier_exit(void)
                "of tables\n";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    const int len =
-        snprintf(text.bytes, sizeof(text.bytes), format, (long)getpid(),
-                 (unsigned long long)sums.allocation_count, (unsigned long long)sums.free_count,
-                 (unsigned long long)sums.stop_count, (unsigned long long)sums.leak_count,
-                 (unsigned long long)sums.unload_count, (unsigned long long)sums.disown_count,
-                 (unsigned long long)sums.refused_count, (unsigned long long)sums.full_count,
-                 (unsigned long long)sums.light_count, (unsigned long long)sums.broken_count,
-                 sums.live_count, sums.live_bytes, sums.held_count, sums.own_bytes);
+    (void)snprintf(text.bytes, sizeof(text.bytes), format, (long)getpid(),
+                   (unsigned long long)sums.allocation_count, (unsigned long long)sums.free_count,
+                   (unsigned long long)sums.stop_count, (unsigned long long)sums.leak_count,
+                   (unsigned long long)sums.unload_count, (unsigned long long)sums.disown_count,
+                   (unsigned long long)sums.refused_count, (unsigned long long)sums.full_count,
+                   (unsigned long long)sums.light_count, (unsigned long long)sums.broken_count,
+                   sums.live_count, sums.live_bytes, sums.held_count, sums.own_bytes);
 #pragma GCC diagnostic pop
-    text.len = len > 0 ? (size_t)len : 0;
+    text.len = strlen(text.bytes);
     write_out(&text);
 }

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static_assert(sizeof(off_t) <= sizeof(size_t), "the size of a file is one of memory");
+
 struct image {
     const char *bytes;
     size_t len_bytes;
@@ -37,7 +39,7 @@ static bool image_open(const char *path, struct image *image)
         return false;
     }
     if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) &&
-        status.st_size > (off_t)sizeof(ElfW(Ehdr)) && (uint64_t)status.st_size < SIZE_MAX / 2) {
+        status.st_size > (off_t)sizeof(ElfW(Ehdr))) {
         image->len_bytes = (size_t)status.st_size;
         place = mmap(NULL, image->len_bytes, PROT_READ, MAP_PRIVATE, file, 0);
     }

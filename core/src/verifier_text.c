@@ -20,10 +20,16 @@ static bool ends(char one)
     return one == '\0' || one == ',' || one == ':';
 }
 
+/* The first that does not hold ends the reading. */
+static bool demand(struct reading *in, bool holds, const char *expected)
+{
+    in->expected = holds ? in->expected : expected;
+    return holds;
+}
+
 static bool fail(struct reading *in, const char *expected)
 {
-    in->expected = in->expected != NULL ? in->expected : expected;
-    return false;
+    return demand(in, false, expected);
 }
 
 /* This word stands here, with what may stand behind it; it is passed over. */
@@ -44,7 +50,7 @@ static unsigned digit_of(char one)
                                             : 16u;
 }
 
-/* Digits that end at one of `stops` or where the value ends. */
+/* Digits, up to a character that may follow some number; `max` is 15 at least. */
 static bool number(struct reading *in, uint64_t max, const char *expected, uint64_t *value)
 {
     const char *at = in->at;
@@ -54,12 +60,12 @@ static bool number(struct reading *in, uint64_t max, const char *expected, uint6
     *value = 0;
     for (; digit_of(*at) < base; at++) {
         const unsigned digit = digit_of(*at);
-        if (*value > (max - (digit < max ? digit : max)) / base) {
+        if (*value > (max - digit) / base) {
             return fail(in, expected);
         }
         *value = *value * base + digit;
     }
-    if (at == first || *value > max || (!ends(*at) && *at != '-' && *at != '+')) {
+    if (at == first || (!ends(*at) && *at != '-' && *at != '+')) {
         return fail(in, expected);
     }
     in->at = at;
@@ -68,7 +74,7 @@ static bool number(struct reading *in, uint64_t max, const char *expected, uint6
 
 static bool number_whole(struct reading *in, uint64_t max, const char *expected, uint64_t *value)
 {
-    return number(in, max, expected, value) && (ends(*in->at) || fail(in, expected));
+    return number(in, max, expected, value) && demand(in, ends(*in->at), expected);
 }
 
 static bool small(struct reading *in, ULONG max, const char *expected, ULONG *value)
@@ -100,8 +106,7 @@ static bool range(struct reading *in, uint64_t max, uint64_t *low, uint64_t *hig
         return fail(in, "'-' and the upper bound");
     }
     in->at++;
-    return number_whole(in, max, "a number", high) &&
-           (*low <= *high || fail(in, "bounds in order"));
+    return number_whole(in, max, "a number", high) && demand(in, *low <= *high, "bounds in order");
 }
 
 static bool page_heap_option(struct reading *in)
@@ -164,8 +169,9 @@ static bool page_heap(struct reading *in)
         }
     }
     const ULONG sided = NTH_PAGE_HEAP_BACKWARDS | NTH_PAGE_HEAP_UNALIGNED;
-    return in->set.page_heap == NTH_PAGE_HEAP_FULL || (in->set.page_heap_options & sided) == 0 ||
-           fail(in, "full with backwards or unaligned");
+    return demand(
+        in, in->set.page_heap == NTH_PAGE_HEAP_FULL || (in->set.page_heap_options & sided) == 0,
+        "full with backwards or unaligned");
 }
 
 static bool flags(struct reading *in)
@@ -185,7 +191,7 @@ static bool flags(struct reading *in)
     if (in->at[0] == '0') {
         const bool done = number_whole(in, UINT32_MAX, "a number", &value);
         in->set.global_flags |= (ULONG)value;
-        return done && ((value & ~(uint64_t)all) == 0 || fail(in, "global flags of heaps only"));
+        return done && demand(in, (value & ~(uint64_t)all) == 0, "global flags of heaps only");
     }
     for (;;) {
         size_t idx = 0;
@@ -237,7 +243,7 @@ static bool fault(struct reading *in)
     if (*in->at == '=') {
         in->at++;
         if (!small(in, 10000, "a rate of 1 to 10000", &rate) ||
-            (rate == 0 && !fail(in, "a rate of 1 to 10000"))) {
+            !demand(in, rate != 0, "a rate of 1 to 10000")) {
             return false;
         }
         if (*in->at == ':') {
@@ -327,7 +333,7 @@ static bool item(struct reading *in)
         return delayed(in);
     } else if (valued(in, "depth")) {
         const bool done = number_whole(in, NTH_TRACE_DEPTH_MAX, "a depth of 1 to 32", &value) &&
-                          (value > 0 || fail(in, "a depth of 1 to 32"));
+                          demand(in, value > 0, "a depth of 1 to 32");
         set->trace_depth = (ULONG)value;
         return done;
     } else if (valued(in, "log")) {
@@ -353,8 +359,8 @@ static bool items(struct reading *in)
         }
         in->at++;
     }
-    return in->set.layers != 0 || in->set.global_flags != 0 ||
-           fail(in, "a layer to switch on, such as leak");
+    return demand(in, in->set.layers != 0 || in->set.global_flags != 0,
+                  "a layer to switch on, such as leak");
 }
 
 NTSTATUS nth_verifier_parse(const char *text, struct nth_verifier_settings *settings, char *error,

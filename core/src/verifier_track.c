@@ -183,11 +183,11 @@ void nth_track_unhold(struct nth_track *track)
     heap->held_bytes -= track->bytes;
 }
 
-struct nth_track *nth_track_release(struct nth_watched_heap *heap, bool always)
+struct nth_track *nth_track_release(struct nth_watched_heap *heap)
 {
     const struct nth_verifier *all = &nth_verifier;
     struct nth_track *track = heap->held_first;
-    if (track == NULL || (!always && heap->held_count <= all->set.delayed_count_max &&
+    if (track == NULL || (heap->held_count <= all->set.delayed_count_max &&
                           heap->held_bytes <= all->set.delayed_bytes_max)) {
         return NULL;
     }

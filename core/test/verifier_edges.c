@@ -2,6 +2,7 @@
  *
  * The verifier at its edges: names beyond ASCII, tables that grow or cannot, several areas of
  * pages, logs in files, ELF files that are not what they were, faults under its lock. */
+#include "support/image.h"
 #include "support/forge.h"
 #include "support/watch.h"
 #include "support/wild.h"
@@ -60,25 +61,6 @@ static void corner_load(const char *name)
     assert_int_equal(nth_verifier_module_load(name, __start_nth_corner,
                                               (SIZE_T)(__stop_nth_corner - __start_nth_corner)),
                      STATUS_SUCCESS);
-}
-
-/* ---- the verifier's own memory ---- */
-
-/* From here on the tables have so many bytes left, and get no more. */
-static void tables_leave(size_t bytes)
-{
-    void *outer = nth_verifier_enter();
-    const struct nth_verifier_chunk *chunk = nth_verifier.chunks;
-    while (chunk->committed_bytes - chunk->used_bytes < bytes) {
-        assert_non_null(nth_verifier_take(16));
-        chunk = nth_verifier.chunks;
-    }
-    rig_pages_refuse_only("verifier.");
-    rig_pages_refuse(TRUE);
-    const size_t left = chunk->committed_bytes - chunk->used_bytes;
-    assert_true(left == bytes || nth_verifier_take(left - bytes) != NULL);
-    assert_int_equal(chunk->committed_bytes - chunk->used_bytes, bytes);
-    nth_verifier_leave(outer);
 }
 
 /* ---- modules ---- */
@@ -158,7 +140,7 @@ static void a_module_for_which_there_is_no_memory_is_not_there(void **state)
         for (; count % 64u != 0; count++) {
             assert_int_equal(nth_verifier_module_load("m", span + 32u * count, 32), STATUS_SUCCESS);
         }
-        tables_leave(left);
+        watch_tables_leave(left);
         const NTSTATUS status = nth_verifier_module_load(name, span, 16);
         assert_true(status == STATUS_SUCCESS ||
                     (status == STATUS_NO_MEMORY && refused * 16u == left));
@@ -416,7 +398,7 @@ static void a_table_that_cannot_grow_serves_on(void **state)
     nth_verifier_leave(outer);
     for (unsigned idx = 0; idx < FIRST + MORE; idx++) {
         if (idx == FIRST) {
-            tables_leave(0);
+            watch_tables_leave(0);
         }
         blocks[idx] = HeapAlloc(heap, 0, 16);
         /* The spare entries of the table were taken by the first blocks: what is left is none. */
@@ -450,7 +432,7 @@ static void stacks_are_kept_once_while_there_is_memory(void **state)
     static const struct nth_trace *traces[COUNT];
     (void)state;
     watch_start("leak");
-    tables_leave(0);
+    watch_tables_leave(0);
     assert_null(trace_numbered(0)); /* there is no table yet */
     rig_pages_refuse(FALSE);
     for (unsigned idx = 0; idx < COUNT; idx++) {
@@ -485,7 +467,7 @@ static void an_allocation_without_room_in_the_tables_is_no_memory(void **state)
         unsigned refused = 0;
         for (size_t left = 0; left < 0x3800; left += left < 0x400 ? 16 : 0x200) {
             HANDLE heap = watch_begin(settings[row]);
-            tables_leave(left);
+            watch_tables_leave(left);
             PVOID block = HeapAlloc(heap, HEAP_ZERO_MEMORY, BYTES);
             PVOID moved = block != NULL ? HeapReAlloc(heap, 0, block, 70 * BYTES) : NULL;
             served += moved != NULL;
@@ -866,45 +848,8 @@ static void a_stop_breaks_into_a_debugger(void **state)
 
 /* ---- files of modules ---- */
 
-struct elf {
-    char path[64];
-    int file;
-    size_t bytes;
-    struct nth_module module;
-    uintptr_t symbol; /* offset of subject_calls */
-};
-
-static void elf_copy(struct elf *elf)
-{
-    struct watch_module subject;
-    char path[512];
-    char buffer[4096];
-    watch_load(&subject, "subject.so");
-    elf->symbol = (uintptr_t)dlsym(subject.handle, "subject_calls") - subject.base;
-    assert_int_equal(dlclose(subject.handle), 0);
-    (void)snprintf(path, sizeof(path), "%s/subject.so", NTH_MODULE_DIR);
-    (void)strcpy(elf->path, "/tmp/heaprig-elf-XXXXXX");
-    elf->file = mkstemp(elf->path);
-    const int from = open(path, O_RDONLY);
-    assert_true(elf->file >= 0 && from >= 0);
-    elf->bytes = 0;
-    for (ssize_t len = 0; (len = read(from, buffer, sizeof(buffer))) > 0;) {
-        assert_int_equal(write(elf->file, buffer, (size_t)len), len);
-        elf->bytes += (size_t)len;
-    }
-    (void)close(from);
-    memset(&elf->module, 0, sizeof(elf->module));
-    elf->module.info.path = elf->path;
-}
-
-static void elf_drop(const struct elf *elf)
-{
-    (void)close(elf->file);
-    assert_int_equal(unlink(elf->path), 0);
-}
-
 /* The name of the subject's function, or none; never anything else. True when it was found. */
-static bool elf_names(const struct elf *elf)
+static bool elf_names(const struct elf_copy *elf)
 {
     char name[256];
     size_t distance = 0;
@@ -916,7 +861,7 @@ static bool elf_names(const struct elf *elf)
     return strcmp(name, "subject_calls") == 0 && distance == 1 && ranged && low <= high;
 }
 
-static void damage_try(const struct elf *elf, size_t offset, unsigned *found)
+static void damage_try(const struct elf_copy *elf, size_t offset, unsigned *found)
 {
     static const uint8_t values[] = {0x00, 0x7F, 0xFF};
     uint8_t before = 0;
@@ -930,12 +875,12 @@ static void damage_try(const struct elf *elf, size_t offset, unsigned *found)
 
 static void a_damaged_file_of_a_module_names_nothing_wrong(void **state)
 {
-    struct elf elf;
+    struct elf_copy elf;
     ElfW(Ehdr) header;
     unsigned found = 0;
     unsigned tried = 0;
     (void)state;
-    elf_copy(&elf);
+    elf_copy_make(&elf);
     assert_true(elf_names(&elf));
     assert_int_equal(pread(elf.file, &header, sizeof(header), 0), sizeof(header));
     for (size_t offset = 0; offset < sizeof(header); offset++, tried += 3) {
@@ -952,20 +897,20 @@ static void a_damaged_file_of_a_module_names_nothing_wrong(void **state)
     size_t distance = 0;
     nth_symbol_find(&elf.module, elf.symbol, name, sizeof(name), &distance);
     assert_string_equal(name, "");
-    elf_drop(&elf);
+    elf_copy_drop(&elf);
     print_message("%u of %u damaged files still named the function\n", found, tried);
 }
 
 static void what_is_no_file_of_a_module_names_nothing(void **state)
 {
-    struct elf elf;
+    struct elf_copy elf;
     (void)state;
-    elf_copy(&elf);
+    elf_copy_make(&elf);
     for (size_t bytes = elf.bytes; bytes > 0; bytes /= 2) { /* cut short */
         assert_int_equal(ftruncate(elf.file, (off_t)bytes), 0);
         assert_true(!elf_names(&elf) || bytes == elf.bytes);
     }
-    elf_drop(&elf);
+    elf_copy_drop(&elf);
     assert_false(elf_names(&elf));
     elf.module.info.path = "/";
     assert_false(elf_names(&elf));

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "verifier.h"
+
 static struct nth_stop stops[WATCH_STOP_MAX];
 static unsigned stop_count;
 
@@ -78,6 +80,22 @@ void watch_demand(ULONG code, ULONG_PTR first, ULONG_PTR second, ULONG_PTR third
     assert_int_equal(stops[0].parameter[2], third);
     assert_int_equal(stops[0].parameter[3], fourth);
     stop_count = 0;
+}
+
+void watch_tables_leave(size_t bytes)
+{
+    void *outer = nth_verifier_enter();
+    const struct nth_verifier_chunk *chunk = nth_verifier.chunks;
+    while (chunk->committed_bytes - chunk->used_bytes < bytes) {
+        assert_non_null(nth_verifier_take(16));
+        chunk = nth_verifier.chunks;
+    }
+    rig_pages_refuse_only("verifier.");
+    rig_pages_refuse(TRUE);
+    const size_t left = chunk->committed_bytes - chunk->used_bytes;
+    assert_true(left == bytes || nth_verifier_take(left - bytes) != NULL);
+    assert_int_equal(chunk->committed_bytes - chunk->used_bytes, bytes);
+    nth_verifier_leave(outer);
 }
 
 void watch_load(struct watch_module *module, const char *name)

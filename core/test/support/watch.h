@@ -32,6 +32,10 @@ void watch_forget(void);
 void watch_demand(ULONG code, ULONG_PTR first, ULONG_PTR second, ULONG_PTR third, ULONG_PTR fourth);
 #define watch_demand_none() assert_int_equal(watch_count(), 0)
 
+/* From here on the verifier's tables have so many bytes left, and get no more until
+ * rig_pages_refuse(FALSE). */
+void watch_tables_leave(size_t bytes);
+
 /* A shared object of the tests: "subject.so". */
 struct watch_module {
     void *handle;

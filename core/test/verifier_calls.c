@@ -1,0 +1,735 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls under the verifier whose answer is the heap's own, layer by layer: bad handles, blocks of
+ * others, damaged heaps, tables without room, faults inside and outside of core, hooks that use the
+ * heaps, the limits of full blocks. */
+#include "support/forge.h"
+#include "support/watch.h"
+#include "support/wild.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "verifier.h"
+
+#define BYTES 100u
+
+static SIZE_T live_count(void)
+{
+    struct nth_verifier_summary sums;
+    nth_verifier_summary(&sums);
+    return sums.live_count;
+}
+
+static SIZE_T held_count(void)
+{
+    struct nth_verifier_summary sums;
+    nth_verifier_summary(&sums);
+    return sums.held_count;
+}
+
+/* ---- handles and blocks that the heap itself refuses ---- */
+
+/* Without the heaps layer a bad handle gets the heap's own answer, in each layer the same as in
+ * none. */
+static void without_stamps_a_bad_handle_is_the_heaps_to_refuse(void **state)
+{
+    static const char *const settings[] = {NULL, "leak", "lowres=1000000:0", "flags=htc+hvc",
+                                           "flags=hfc+hpc"};
+    static char nowhere[64];
+    unsigned reports[2][4]; /* that calls make without the verifier */
+    (void)state;
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        HANDLE heap = NULL;
+        if (settings[row] == NULL) {
+            heap = rig_heap_new();
+        } else {
+            heap = watch_begin(settings[row]);
+        }
+        char block[16] = "";
+        HANDLE bad[2] = {NULL, nowhere};
+        for (unsigned idx = 0; idx < 2; idx++) {
+            struct rig_outcome raised = rig_alloc(bad[idx], HEAP_GENERATE_EXCEPTIONS, BYTES);
+            rig_demand_raised(&raised, STATUS_ACCESS_VIOLATION, (uintptr_t)bad[idx]);
+            const struct rig_outcome ones[4] = {
+                rig_alloc(bad[idx], 0, BYTES), rig_realloc(bad[idx], 0, block, BYTES),
+                rig_free(bad[idx], block),
+                rig_run(&(struct rig_args){
+                    .call = RIG_HEAP_SIZE, .heap = bad[idx], .block = block})};
+            rig_demand_value(&ones[0], 0);
+            rig_demand_value(&ones[1], 0);
+            rig_demand_error(&ones[2], FALSE, ERROR_INVALID_HANDLE);
+            assert_true(ones[3].value == (uintptr_t)-1);
+            for (unsigned call = 0; call < 4; call++) {
+                reports[idx][call] = row == 0 ? ones[call].reports : reports[idx][call];
+                assert_int_equal(ones[call].reports, reports[idx][call]);
+            }
+        }
+        rig_report_forget();
+        if (settings[row] != NULL) {
+            struct nth_verifier_summary sums;
+            nth_verifier_summary(&sums);
+            assert_int_equal(sums.refused_count, 0); /* that was no shortage */
+            assert_int_equal(sums.stop_count, 0);
+            watch_finish(heap);
+        } else {
+            assert_int_equal(HeapDestroy(heap), TRUE);
+        }
+        nth_process_reset();
+    }
+}
+
+static void without_stamps_no_block_is_the_heaps_to_refuse(void **state)
+{
+    static char outside[64];
+    (void)state;
+    HANDLE heap = watch_begin("leak");
+    HANDLE other = rig_heap_new();
+    PVOID block = rig_block_new(heap, BYTES);
+    struct rig_outcome one =
+        rig_run(&(struct rig_args){.call = RIG_HEAP_SIZE, .heap = heap, .block = outside});
+    assert_true(one.value == (uintptr_t)-1);
+    assert_int_equal(one.reports, 1);
+    one = rig_free(other, block); /* of another heap: the heap says so, not a stop */
+    rig_demand_error(&one, FALSE, ERROR_INVALID_PARAMETER);
+    rig_report_demand(NTH_CORRUPT_WRONG_HEAP, other, block);
+    one = rig_realloc(heap, 0, NULL, BYTES);
+    rig_demand_value(&one, 0);
+    assert_true(nth_verifier_knows(block));
+    assert_int_equal(HeapSize(heap, 0, block), BYTES);
+    rig_report_forget();
+    assert_int_equal(HeapDestroy(other), TRUE);
+    watch_finish(heap);
+}
+
+static void validating_what_is_no_live_block_of_the_heap_is_false(void **state)
+{
+    static const char *const settings[] = {"heaps", "leak", "flags=hfc", "pageheap=full"};
+    static char outside[64];
+    (void)state;
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        HANDLE heap = watch_begin(settings[row]);
+        HANDLE other = rig_heap_new();
+        char *block = rig_block_new(heap, BYTES);
+        char *freed = rig_block_new(heap, BYTES);
+        char *elsewhere = rig_block_new(other, BYTES);
+        assert_int_equal(HeapFree(heap, 0, freed), TRUE);
+        assert_int_equal(HeapValidate(heap, 0, block), TRUE);
+        assert_int_equal(HeapValidate(other, 0, elsewhere), TRUE);
+        assert_int_equal(HeapValidate(heap, 0, elsewhere), FALSE);
+        assert_int_equal(HeapValidate(other, 0, block), FALSE);
+        assert_int_equal(HeapValidate(heap, 0, outside), FALSE);
+        assert_int_equal(HeapValidate(heap, 0, block + 16), FALSE);
+        assert_int_equal(HeapValidate(heap, 0, freed), FALSE);
+        assert_int_equal(HeapValidate(heap, 0, NULL), TRUE);
+        watch_demand_none();
+        rig_report_forget();
+        assert_int_equal(HeapDestroy(other), TRUE);
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+/* A heap whose own words are damaged: nothing is served, and the books stay as they were. */
+static void a_damaged_heap_serves_nothing(void **state)
+{
+    static const char *const settings[] = {"leak", "heaps", "pageheap=full", "flags=hvc",
+                                           "flags=hfc"};
+    (void)state;
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        HANDLE heap = watch_begin(settings[row]);
+        PVOID block = rig_block_new(heap, BYTES);
+        PVOID freed = rig_block_new(heap, BYTES);
+        assert_int_equal(HeapFree(heap, 0, freed), TRUE);
+        const SIZE_T live = live_count();
+        const SIZE_T held = held_count();
+        struct nth_heap *inside = forge_inside(heap);
+        inside->config.seal ^= 1u;
+        struct rig_outcome one = rig_alloc(heap, 0, BYTES);
+        rig_demand_value(&one, 0);
+        assert_true(one.reports > 0);
+        one = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, BYTES);
+        rig_demand_raised(&one, STATUS_ACCESS_VIOLATION, (uintptr_t)heap);
+        one = rig_run(&(struct rig_args){.call = RIG_HEAP_VALIDATE, .heap = heap});
+        rig_demand_value(&one, FALSE);
+        one = rig_run(&(struct rig_args){.call = RIG_HEAP_SIZE, .heap = heap, .block = block});
+        assert_true(one.value == (uintptr_t)-1 && one.reports > 0);
+        one = rig_free(heap, freed);
+        assert_int_equal(one.value, FALSE);
+        watch_forget();
+        rig_report_forget();
+        inside->config.seal ^= 1u;
+        assert_int_equal(live_count(), live);
+        assert_int_equal(held_count(), held);
+        assert_int_equal(HeapSize(heap, 0, block), BYTES);
+        nth_process_reset();
+    }
+}
+
+/* The header before a block is not what it was: nothing moves, and no byte changes. */
+static void a_block_with_a_damaged_header_is_not_resized(void **state)
+{
+    static const char *const settings[] = {"leak", "heaps"};
+    (void)state;
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        HANDLE heap = watch_begin(settings[row]);
+        char *block = rig_block_new(heap, BYTES);
+        memset(block, 0x37, BYTES);
+        const uintptr_t header = (uintptr_t)block - (row == 1 ? NTH_MARK_BYTES : 0u) - 3u;
+        const uint8_t before = wild_read(header);
+        wild_write(header, before ^ 0x10u);
+        const struct rig_outcome one = rig_realloc(heap, 0, block, 50 * BYTES);
+        rig_demand_value(&one, 0);
+        assert_true(one.reports > 0);
+        rig_report_forget();
+        wild_write(header, before);
+        assert_int_equal(live_count(), 1);
+        assert_int_equal(HeapSize(heap, 0, block), BYTES);
+        for (unsigned idx = 0; idx < BYTES; idx++) {
+            assert_int_equal(block[idx], 0x37);
+        }
+        block = HeapReAlloc(heap, 0, block, 50 * BYTES);
+        assert_non_null(block);
+        assert_int_equal(HeapFree(heap, 0, block), TRUE);
+        watch_demand_none();
+        nth_process_reset();
+    }
+}
+
+/* ---- user information and walks ---- */
+
+static void user_information_of_what_is_no_live_block_is_refused(void **state)
+{
+    static char outside[64];
+    PVOID value = NULL;
+    ULONG flags = 0;
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    char *freed = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE, BYTES);
+    assert_int_equal(RtlSetUserValueHeap(heap, 0, freed, &value), TRUE);
+    assert_int_equal(RtlGetUserInfoHeap(heap, 0, freed, &value, &flags), TRUE);
+    assert_ptr_equal(value, &value);
+    assert_int_equal(HeapFree(heap, 0, freed), TRUE);
+    assert_int_equal(RtlGetUserInfoHeap(heap, 0, freed, &value, &flags), FALSE); /* it is held */
+    assert_int_equal(RtlSetUserValueHeap(heap, 0, freed, &flags), FALSE);
+    assert_int_equal(RtlGetUserInfoHeap(heap, 0, outside, &value, &flags), FALSE);
+    rig_report_forget();
+    watch_forget();
+    watch_finish(heap);
+}
+
+/* Blocks of 40 bytes stand 48 apart: as far as a mark is long. */
+static void a_walk_tells_neighbours_apart_from_blocks_with_marks(void **state)
+{
+    enum { COUNT = 12 };
+    static const char *const settings[] = {"leak", "heaps", "flags=htc"};
+    char *blocks[COUNT];
+    (void)state;
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        watch_start(settings[row]);
+        HANDLE heap = HeapCreate(0, 0, 0x40000); /* a fixed one: blocks lie side by side */
+        assert_non_null(heap);
+        for (unsigned idx = 0; idx < COUNT; idx++) {
+            blocks[idx] = rig_block_new(heap, 40);
+        }
+        assert_true(row != 0 || blocks[1] == blocks[0] + NTH_MARK_BYTES);
+        PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+        unsigned found = 0;
+        while (HeapWalk(heap, &entry)) {
+            if ((entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0) {
+                assert_ptr_equal(entry.lpData, blocks[found]);
+                assert_int_equal(entry.cbData, 40);
+                /* What is not the program's counts as overhead: up to the next one. */
+                assert_int_equal(entry.cbData + entry.cbOverhead, blocks[1] - blocks[0]);
+                found++;
+            }
+        }
+        assert_int_equal(found, COUNT);
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+/* A full block is no element of its heap (D100), so no walk goes on behind one. */
+static void a_walk_does_not_go_on_from_a_full_block(void **state)
+{
+    PROCESS_HEAP_ENTRY entry;
+    (void)state;
+    HANDLE heap = watch_begin("pageheap=full");
+    memset(&entry, 0, sizeof(entry));
+    entry.lpData = rig_block_new(heap, BYTES);
+    entry.cbData = BYTES;
+    entry.wFlags = PROCESS_HEAP_ENTRY_BUSY;
+    assert_int_equal(HeapWalk(heap, &entry), FALSE);
+    assert_int_equal(GetLastError(), ERROR_INVALID_PARAMETER);
+    rig_report_forget();
+    watch_finish(heap);
+}
+
+/* ---- full blocks ---- */
+
+static void a_full_block_keeps_its_place_where_it_fits(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("pageheap=full");
+    const SIZE_T room = 2u * sizeof(void *);
+    char *block = rig_block_new(heap, room - 3u);
+    memset(block, 0x11, room - 3u);
+    assert_ptr_equal(HeapReAlloc(heap, 0, block, room - 3u), block); /* the same size */
+    assert_int_equal(held_count(), 0);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, room - 1u), block);
+    assert_int_equal(HeapSize(heap, 0, block), room - 1u);
+    assert_int_equal((unsigned char)block[room - 3u], 0xC0); /* fresh bytes */
+    assert_int_equal(nth_peek(block + room - 1u), 0xD0);     /* and what is left of the slack */
+    assert_ptr_equal(
+        HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY | HEAP_ZERO_MEMORY, block, room), block);
+    assert_int_equal(block[room - 1u], 0);
+    assert_int_equal(block[room - 4u], 0x11);
+    assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, room + 1u));
+    assert_int_equal(HeapSize(heap, 0, block), room);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 1), block);
+    assert_int_equal(held_count(), 0);
+    char *moved = HeapReAlloc(heap, 0, block, room); /* may move, and so it does */
+    assert_ptr_not_equal(moved, block);
+    assert_int_equal(moved[0], 0x11);
+    assert_int_equal(held_count(), 1);
+    assert_int_equal(HeapFree(heap, 0, moved), TRUE);
+    watch_finish(heap);
+}
+
+static void a_heaps_greatest_allocation_holds_for_full_blocks(void **state)
+{
+    (void)state;
+    watch_start("pageheap=full");
+    RTL_HEAP_PARAMETERS parameters = {.Length = sizeof(parameters),
+                                      .MaximumAllocationSize = 0x8000};
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, &parameters);
+    assert_non_null(heap);
+    assert_null(HeapAlloc(heap, 0, 0x8001));
+    const struct rig_outcome one = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, 0x8001);
+    rig_demand_raised(&one, STATUS_NO_MEMORY, 0x8001);
+    assert_int_equal(live_count(), 0);
+    assert_non_null(HeapAlloc(heap, 0, 0x8000));
+    assert_int_equal(live_count(), 1);
+    watch_finish(heap);
+}
+
+/* An address inside of a full block that is gone: there is no access, but it is known whose it was.
+ */
+static void an_address_in_a_freed_full_block_is_told_with_its_stacks(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("pageheap=full");
+    char *block = rig_block_new(heap, BYTES);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    assert_int_equal(HeapFree(heap, 0, block + 16), FALSE);
+    assert_non_null(watch_stop(0)->allocated);
+    assert_non_null(watch_stop(0)->freed);
+    watch_demand(0x8, (ULONG_PTR)heap, (ULONG_PTR)block + 16, BYTES, 0);
+    watch_finish(heap);
+}
+
+/* ---- stamps and fills ---- */
+
+static void damage_behind_a_held_block_is_told_when_it_leaves(void **state)
+{
+    (void)state;
+    for (unsigned idx = 0; idx < 8; idx += 7) {
+        HANDLE heap = watch_begin("heaps");
+        char *block = rig_block_new(heap, BYTES);
+        assert_int_equal(HeapFree(heap, 0, block), TRUE);
+        assert_int_equal(HeapValidate(heap, 0, NULL), TRUE);
+        rig_flip(block + BYTES + idx);
+        assert_int_equal(HeapValidate(heap, 0, NULL), FALSE);
+        assert_int_equal(HeapDestroy(heap), TRUE);
+        watch_demand(0xE, (ULONG_PTR)heap, (ULONG_PTR)block, BYTES, 0);
+        nth_process_reset();
+    }
+}
+
+/* Of two damaged blocks one is told, wherever they stand in the table. */
+static void validation_ends_at_the_first_damaged_block(void **state)
+{
+    enum { COUNT = 900 };
+    static char *blocks[COUNT];
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    unsigned pairs = 0;
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = rig_block_new(heap, 1u + idx);
+    }
+    for (unsigned idx = 0; idx < COUNT && pairs < 3; idx++) {
+        void *outer = nth_verifier_enter();
+        const struct nth_track *track = nth_track_find(blocks[idx]);
+        const bool followed = track->chain != NULL; /* by another one in its chain */
+        nth_verifier_leave(outer);
+        if (followed) {
+            rig_flip(blocks[idx] + 1u + idx);
+            assert_int_equal(HeapValidate(heap, 0, NULL), FALSE);
+            assert_int_equal(HeapValidate(heap, 0, blocks[idx]), FALSE);
+            rig_flip(blocks[idx] + 1u + idx);
+            assert_int_equal(HeapValidate(heap, 0, NULL), TRUE);
+            pairs++;
+        }
+    }
+    assert_int_equal(pairs, 3);
+    watch_finish(heap);
+}
+
+static void a_block_without_bytes_covers_its_address_only(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    char *empty = rig_block_new(heap, 0);
+    assert_int_equal(HeapSize(heap, 0, empty), 0);
+    assert_int_equal(HeapFree(heap, 0, empty + 1), FALSE);
+    watch_demand(0x8, (ULONG_PTR)heap, (ULONG_PTR)empty + 1, 0, 0);
+    void *outer = nth_verifier_enter();
+    const struct nth_track *around = nth_track_around(empty);
+    const struct nth_track *behind = nth_track_around(empty + 1);
+    nth_verifier_leave(outer);
+    assert_non_null(around);
+    assert_ptr_equal(around->user, empty);
+    assert_null(behind);
+    assert_int_equal(HeapFree(heap, 0, empty), TRUE);
+    watch_finish(heap);
+}
+
+/* ---- tables without room ---- */
+
+/* A heap that the verifier has no record for serves nothing while the blocks of others are known:
+ * a block that nobody knows would be called a corrupted one later. */
+static void a_heap_without_a_record_serves_nothing(void **state)
+{
+    static const char *const settings[] = {"heaps", "leak", "pageheap=full", "flags=hfc"};
+    (void)state;
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        HANDLE first = watch_begin(settings[row]);
+        PVOID block = rig_block_new(first, BYTES);
+        watch_tables_leave(0);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        assert_non_null(heap);
+        struct rig_outcome one = rig_alloc(heap, 0, BYTES);
+        rig_demand_value(&one, 0);
+        one = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, BYTES);
+        rig_demand_raised(&one, STATUS_NO_MEMORY, BYTES);
+        assert_int_equal(one.reports, 0);
+        HANDLE another = HeapCreate(0, 0, 0);
+        assert_int_equal(HeapDestroy(another), TRUE); /* and goes as it came */
+        rig_pages_refuse(FALSE);
+        PVOID fresh = rig_block_new(heap, BYTES);
+        assert_int_equal(HeapFree(heap, 0, fresh), TRUE);
+        assert_int_equal(HeapFree(first, 0, block), TRUE);
+        assert_int_equal(HeapDestroy(heap), TRUE);
+        watch_finish(first);
+        nth_process_reset();
+    }
+}
+
+/* Without the layers that keep blocks there is no record to miss. */
+static void without_records_of_blocks_a_heap_serves(void **state)
+{
+    (void)state;
+    HANDLE first = watch_begin("locks,lowres=0");
+    watch_tables_leave(0);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    char *block = rig_block_new(heap, BYTES);
+    block[0] = 5;
+    block = HeapReAlloc(heap, 0, block, 50 * BYTES);
+    assert_non_null(block);
+    assert_int_equal(block[0], 5);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    rig_pages_refuse(FALSE);
+    assert_int_equal(HeapDestroy(heap), TRUE);
+    watch_finish(first);
+}
+
+/* ---- threads without a lock ---- */
+
+static HANDLE shared;
+static ULONG intruder;
+
+static void *intrude(void *context)
+{
+    (void)context;
+    intruder = (ULONG)syscall(SYS_gettid);
+    (void)HeapSize(shared, 0, NULL);
+    return NULL;
+}
+
+/* In the middle of a call: the same thread comes again, and then another one. */
+static void come_again(void)
+{
+    pthread_t thread;
+    rig_pages_on_commit(NULL);
+    (void)HeapSize(shared, 0, NULL);
+    watch_demand_none();
+    assert_int_equal(pthread_create(&thread, NULL, intrude, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    watch_demand(0x3, (ULONG_PTR)shared, (ULONG_PTR)syscall(SYS_gettid), intruder, 0);
+}
+
+static void a_thread_does_not_intrude_on_itself(void **state)
+{
+    (void)state;
+    watch_start("heaps");
+    shared = HeapCreate(HEAP_NO_SERIALIZE, 0, 0);
+    rig_pages_on_commit(come_again);
+    assert_non_null(HeapAlloc(shared, 0, 0x20000));
+    watch_demand_none();
+    pthread_t thread; /* it has left, all of it */
+    assert_int_equal(pthread_create(&thread, NULL, intrude, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    watch_demand_none();
+    rig_report_forget(); /* of a call inside a call, which the heap tells of */
+    watch_finish(shared);
+}
+
+/* ---- faults and exceptions ---- */
+
+struct touch {
+    uintptr_t address;
+    bool calls;
+};
+
+static void touch(void *context)
+{
+    const struct touch *wish = context;
+    if (wish->calls) {
+        wild_call(wish->address);
+    } else {
+        (void)wild_read(wish->address);
+    }
+}
+
+static void demand_fault(uintptr_t address, bool calls)
+{
+    struct touch wish = {address, calls};
+    EXCEPTION_RECORD record;
+    assert_int_equal(nth_guard(touch, &wish, &record), FALSE);
+    assert_int_equal(record.ExceptionCode, STATUS_ACCESS_VIOLATION);
+    assert_int_equal(record.ExceptionInformation[1], address);
+}
+
+/* Only the memory of the heaps is the verifier's business. */
+static void faults_elsewhere_are_no_stops(void **state)
+{
+    static const char *const settings[] = {"leak", "heaps", "pageheap=full"};
+    (void)state;
+    const uintptr_t nowhere = wild_map(1, PROT_NONE);
+    const uintptr_t data = wild_map(1, PROT_READ | PROT_WRITE);
+    for (size_t row = 0; row < sizeof(settings) / sizeof(settings[0]); row++) {
+        HANDLE heap = watch_begin(settings[row]);
+        char *block = rig_block_new(heap, BYTES);
+        demand_fault(nowhere, false);
+        demand_fault(16, false);
+        demand_fault(data, true);
+        watch_demand_none();
+        if (row == 0) { /* without stamps not even a block that is run as code */
+            demand_fault((uintptr_t)block, true);
+            watch_demand_none();
+        }
+        watch_finish(heap);
+        nth_process_reset();
+    }
+    wild_unmap(nowhere, 1);
+    wild_unmap(data, 1);
+}
+
+/* In the pages of full page heap, but of no block any more. */
+static void a_fault_in_pages_of_no_block_has_no_stacks(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("pageheap=full,delayed=0");
+    char *block = rig_block_new(heap, BYTES);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    assert_int_equal(held_count(), 0);
+    demand_fault((uintptr_t)block, false);
+    assert_int_equal(watch_count(), 1);
+    assert_int_equal(watch_stop(0)->code, 0x13);
+    assert_int_equal(watch_stop(0)->parameter[0], (ULONG_PTR)block);
+    assert_null(watch_stop(0)->allocated);
+    assert_null(watch_stop(0)->freed);
+    assert_non_null(watch_stop(0)->trace);
+    watch_forget();
+    watch_finish(heap);
+}
+
+/* A heap whose memory went away below core: the fault is core's, and no touch of the program. */
+static void a_fault_inside_core_is_no_access_of_the_program(void **state)
+{
+    static const char *const settings[] = {"leak", "heaps"};
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        watch_start(settings[row]);
+        HANDLE heap = HeapCreate(0, 0, 0x40000);
+        char *low = rig_block_new(heap, 3 * WILD_PAGE_BYTES);
+        char *wall = rig_block_new(heap, BYTES);
+        (void)low;
+        const uintptr_t page = (uintptr_t)wall & ~(WILD_PAGE_BYTES - 1u);
+        wild_access(page, 1, PROT_NONE);
+        const struct rig_outcome one = rig_alloc(heap, 0, 2 * WILD_PAGE_BYTES);
+        wild_access(page, 1, PROT_READ | PROT_WRITE);
+        assert_true(one.raised);
+        assert_int_equal(one.record.ExceptionCode, STATUS_ACCESS_VIOLATION);
+        if (row == 0) {
+            watch_demand_none();
+        } else {
+            assert_int_equal(watch_count(), 1);
+            assert_int_equal(watch_stop(0)->code, 0xA);
+            assert_int_equal(watch_stop(0)->parameter[0], (ULONG_PTR)heap);
+            assert_true(watch_stop(0)->parameter[2] != 0); /* a processor's fault has a context */
+        }
+        watch_forget();
+        rig_report_forget();
+        nth_process_reset();
+    }
+}
+
+static NTSTATUS raise_other(PVOID base, PVOID *address, PSIZE_T bytes)
+{
+    static unsigned calls;
+    (void)base;
+    (void)address;
+    (void)bytes;
+    if (calls++ % 2u != 0) {
+        RaiseException(0xE0000001u, 0, 0, NULL);
+    }
+    return STATUS_SUCCESS;
+}
+
+/* Exceptions that are no access violations go through without a stop (D96). */
+static void another_exception_inside_a_heap_call_is_no_stop(void **state)
+{
+    (void)state;
+    watch_start("heaps");
+    void *base = mmap(NULL, 0x40000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(base != MAP_FAILED);
+    void *aligned = (void *)(((uintptr_t)base + 0xFFFFu) & ~(uintptr_t)0xFFFFu);
+    RTL_HEAP_PARAMETERS parameters = {.Length = sizeof(parameters),
+                                      .InitialCommit = 0x2000,
+                                      .InitialReserve = 0x20000,
+                                      .CommitRoutine = raise_other};
+    HANDLE heap = RtlCreateHeap(0, aligned, 0x20000, 0x2000, NULL, &parameters);
+    assert_non_null(heap);
+    const struct rig_outcome one = rig_alloc(heap, 0, 0x8000);
+    assert_true(one.raised);
+    assert_int_equal(one.record.ExceptionCode, 0xE0000001u);
+    watch_demand_none();
+    assert_non_null(HeapAlloc(heap, 0, BYTES));
+    watch_finish(heap);
+    assert_int_equal(munmap(base, 0x40000), 0);
+}
+
+/* ---- hooks that use the heaps ---- */
+
+static HANDLE doomed;
+
+static void destroy_it(void *context, const struct nth_stop *stop)
+{
+    (void)context;
+    if (stop->code == NTH_STOP_EXTREME_SIZE_REQUEST) {
+        assert_int_equal(HeapDestroy(doomed), TRUE);
+    }
+}
+
+static void a_hook_may_destroy_the_heap_that_a_stop_is_about(void **state)
+{
+    static const char *const settings[] = {"pageheap=full", "heaps"};
+    struct nth_verifier_settings set;
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        assert_int_equal(nth_verifier_parse(settings[row], &set, NULL, 0), STATUS_SUCCESS);
+        set.stop = destroy_it;
+        assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+        doomed = rig_heap_new();
+        const struct rig_outcome one = rig_alloc(doomed, 0, SIZE_MAX / 4);
+        rig_demand_value(&one, 0);
+        assert_int_equal(nth_verifier_stop_count(), 1);
+        assert_int_equal(live_count(), 0);
+        rig_report_forget();
+        HANDLE heap = rig_heap_new();
+        assert_non_null(HeapAlloc(heap, 0, BYTES));
+        assert_int_equal(HeapDestroy(heap), TRUE);
+        nth_process_reset();
+    }
+}
+
+/* ---- the memory layer ---- */
+
+static void with_both_layers_an_address_without_access_is_the_heaps_layers(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("memory,heaps");
+    const uintptr_t nowhere = wild_map(1, PROT_NONE);
+    assert_int_equal(HeapFree(heap, 0, (void *)nowhere), FALSE);
+    watch_demand(0xB, (ULONG_PTR)heap, nowhere, 0, 0);
+    wild_unmap(nowhere, 1);
+    watch_finish(heap);
+}
+
+/* Above the stack and below it is not on it, and without its list of mappings nobody can tell. */
+static void only_the_calling_threads_stack_is_its_stack(void **state)
+{
+    int status = 0;
+    (void)state;
+    HANDLE heap = watch_begin("memory,leak");
+    const struct rig_outcome one = rig_free(heap, (void *)(UINTPTR_MAX - 15u));
+    assert_int_equal(one.value, FALSE);
+    assert_int_equal(watch_count(), 1);
+    assert_int_equal(watch_stop(0)->code, 0x618);
+    assert_int_equal(watch_stop(0)->parameter[0], UINTPTR_MAX - 15u);
+    const EXCEPTION_RECORD *record = (const EXCEPTION_RECORD *)watch_stop(0)->parameter[2]; /* NOLINT */
+    assert_non_null(record);
+    watch_forget();
+    const pid_t child = fork();
+    if (child == 0) {
+        char local[16];
+        const struct rlimit none = {0, 0};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        (void)HeapFree(heap, 0, local);
+        _exit(watch_count() == 0 ? 0 : 1); /* the heap tells of it all the same */
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    rig_report_forget();
+    watch_finish(heap);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(without_stamps_a_bad_handle_is_the_heaps_to_refuse),
+        TEST(without_stamps_no_block_is_the_heaps_to_refuse),
+        TEST(validating_what_is_no_live_block_of_the_heap_is_false),
+        TEST(a_damaged_heap_serves_nothing),
+        TEST(a_block_with_a_damaged_header_is_not_resized),
+        TEST(user_information_of_what_is_no_live_block_is_refused),
+        TEST(a_walk_tells_neighbours_apart_from_blocks_with_marks),
+        TEST(a_walk_does_not_go_on_from_a_full_block),
+        TEST(a_full_block_keeps_its_place_where_it_fits),
+        TEST(a_heaps_greatest_allocation_holds_for_full_blocks),
+        TEST(an_address_in_a_freed_full_block_is_told_with_its_stacks),
+        TEST(damage_behind_a_held_block_is_told_when_it_leaves),
+        TEST(validation_ends_at_the_first_damaged_block),
+        TEST(a_block_without_bytes_covers_its_address_only),
+        TEST(a_heap_without_a_record_serves_nothing),
+        TEST(without_records_of_blocks_a_heap_serves),
+        TEST(a_thread_does_not_intrude_on_itself),
+        TEST(faults_elsewhere_are_no_stops),
+        TEST(a_fault_in_pages_of_no_block_has_no_stacks),
+        TEST(a_fault_inside_core_is_no_access_of_the_program),
+        TEST(another_exception_inside_a_heap_call_is_no_stop),
+        TEST(a_hook_may_destroy_the_heap_that_a_stop_is_about),
+        TEST(with_both_layers_an_address_without_access_is_the_heaps_layers),
+        TEST(only_the_calling_threads_stack_is_its_stack),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -176,6 +176,7 @@ struct nth_verifier {
     /* sections */
     struct nth_section *sections[NTH_VERIFIER_SECTION_HASH];
     struct nth_section *sections_free;
+    bool sections_missed; /* for lack of memory not all are known */
     /* stops */
     struct nth_stop **stops;
     size_t stop_count;

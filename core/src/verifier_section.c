@@ -72,6 +72,7 @@ void nth_section_made(RTL_CRITICAL_SECTION *section, const void *caller)
         known->depth = 0;
         known->lock = section->LockSemaphore;
     }
+    nth_verifier.sections_missed |= known == NULL;
     nth_verifier_leave(outer);
     if (wish.code != 0) {
         nth_stop(&wish);
@@ -104,6 +105,12 @@ static ULONG compare(struct nth_section *known, struct nth_stop_wish *wish)
     return 0;
 }
 
+/* One that is not known was never made, or there was no memory for the note of one. */
+static ULONG never_made(void)
+{
+    return nth_verifier.sections_missed ? 0 : NTH_STOP_LOCK_NOT_INITIALIZED;
+}
+
 bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller)
 {
     struct nth_stack stack;
@@ -112,7 +119,7 @@ bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller)
     void *outer = nth_verifier_enter();
     struct nth_section *known = find(section);
     if (known == NULL) {
-        wish.code = NTH_STOP_LOCK_NOT_INITIALIZED;
+        wish.code = never_made();
     } else {
         wish.code = compare(known, &wish);
         wish.parameter[3] = (ULONG_PTR)known->made;
@@ -183,7 +190,7 @@ void nth_section_deleted(RTL_CRITICAL_SECTION *section, const void *caller)
     void *outer = nth_verifier_enter();
     struct nth_section *known = find(section);
     if (known == NULL) {
-        wish.code = NTH_STOP_LOCK_NOT_INITIALIZED;
+        wish.code = never_made();
         wish.parameter[0] = (ULONG_PTR)section;
     } else {
         if (known->depth > 0) {

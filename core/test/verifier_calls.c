@@ -59,8 +59,8 @@ static void without_stamps_a_bad_handle_is_the_heaps_to_refuse(void **state)
             const struct rig_outcome ones[4] = {
                 rig_alloc(bad[idx], 0, BYTES), rig_realloc(bad[idx], 0, block, BYTES),
                 rig_free(bad[idx], block),
-                rig_run(&(struct rig_args){
-                    .call = RIG_HEAP_SIZE, .heap = bad[idx], .block = block})};
+                rig_run(
+                    &(struct rig_args){.call = RIG_HEAP_SIZE, .heap = bad[idx], .block = block})};
             rig_demand_value(&ones[0], 0);
             rig_demand_value(&ones[1], 0);
             rig_demand_error(&ones[2], FALSE, ERROR_INVALID_HANDLE);
@@ -286,8 +286,8 @@ static void a_full_block_keeps_its_place_where_it_fits(void **state)
     assert_int_equal(HeapSize(heap, 0, block), room - 1u);
     assert_int_equal((unsigned char)block[room - 3u], 0xC0); /* fresh bytes */
     assert_int_equal(nth_peek(block + room - 1u), 0xD0);     /* and what is left of the slack */
-    assert_ptr_equal(
-        HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY | HEAP_ZERO_MEMORY, block, room), block);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY | HEAP_ZERO_MEMORY, block, room),
+                     block);
     assert_int_equal(block[room - 1u], 0);
     assert_int_equal(block[room - 4u], 0x11);
     assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, room + 1u));
@@ -684,7 +684,8 @@ static void only_the_calling_threads_stack_is_its_stack(void **state)
     assert_int_equal(watch_count(), 1);
     assert_int_equal(watch_stop(0)->code, 0x618);
     assert_int_equal(watch_stop(0)->parameter[0], UINTPTR_MAX - 15u);
-    const EXCEPTION_RECORD *record = (const EXCEPTION_RECORD *)watch_stop(0)->parameter[2]; /* NOLINT */
+    const EXCEPTION_RECORD *record =
+        (const EXCEPTION_RECORD *)watch_stop(0)->parameter[2]; /* NOLINT */
     assert_non_null(record);
     watch_forget();
     const pid_t child = fork();

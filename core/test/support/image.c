@@ -97,8 +97,7 @@ size_t elf_symbol(const struct elf_copy *elf, unsigned type, const char *name, E
     elf_get(elf, (size_t)header.e_shoff + table.sh_link * sizeof(names), &names, sizeof(names));
     for (size_t at = 0; at < table.sh_size; at += sizeof(*symbol)) {
         elf_get(elf, (size_t)table.sh_offset + at, symbol, sizeof(*symbol));
-        (void)!pread(elf->file, text, sizeof(text) - 1,
-                     (off_t)(names.sh_offset + symbol->st_name));
+        (void)!pread(elf->file, text, sizeof(text) - 1, (off_t)(names.sh_offset + symbol->st_name));
         if (strcmp(text, name) == 0) {
             return (size_t)table.sh_offset + at;
         }

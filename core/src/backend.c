@@ -429,13 +429,12 @@ static void carve(struct nth_heap *heap, struct nth_block *block, uint64_t units
     }
 }
 
-enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, bool may_grow,
-                                 struct nth_block *block)
+enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, struct nth_block *block)
 {
     struct nth_block found;
     bool present = false;
     enum nth_status status = nth_freelist_find(heap, units, &found);
-    if (status == NTH_ABSENT && may_grow) {
+    if (status == NTH_ABSENT) {
         status = grow(heap, units * NTH_UNIT_BYTES);
         status = status == NTH_OK ? nth_freelist_find(heap, units, &found) : status;
     }

@@ -20,8 +20,8 @@ static inline uint32_t nth_bin_of(uint64_t units)
 }
 
 /* Take a block of `units`; state, slack and user_info of `*block` are the caller's wish, region
- * and offset the result. `may_grow` allows new pages and segments. */
-enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, bool may_grow,
+ * and offset the result. Where none is free there are new pages and segments. */
+enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units,
                                  struct nth_block *block) NTH_MUST_USE;
 
 /* Give a BUSY or CHUNK block back, merging; decommits by the heap's thresholds. */

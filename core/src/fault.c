@@ -117,7 +117,7 @@ static BOOLEAN arrival_is_chained(const struct arrival *arrival)
 
 static struct found *found_for(int number)
 {
-    return number == fault_signals[0] ? &found[0] : &found[1];
+    return &found[number != fault_signals[0]];
 }
 
 static BOOLEAN action_is(const struct sigaction *action, void (*plain)(int))

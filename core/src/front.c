@@ -331,7 +331,7 @@ static enum nth_status chunk_make(struct nth_heap *heap, uint32_t bucket, struct
     chunk->slots = wish < most ? (uint32_t)wish : most;
     chunk->offset = 0;
     const uint64_t units = nth_chunk_slot(chunk, chunk->slots) / NTH_UNIT_BYTES;
-    status = nth_backend_take(heap, units, true, &block);
+    status = nth_backend_take(heap, units, &block);
     if (status != NTH_OK) {
         return status;
     }

@@ -111,9 +111,9 @@ static bool variable_read(char *text, size_t text_bytes)
 __attribute__((noinline, cold, noreturn)) static void refuse(const char *why)
 {
     char line[512];
-    const int len = snprintf(line, sizeof(line), "heaprig: NTHEAP_VERIFIER: %s\n", why);
-    const size_t bytes = len < 0 ? 0 : (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1;
-    _exit(write(STDERR_FILENO, line, bytes) < 0 ? 2 : 2);
+    (void)snprintf(line, sizeof(line), "heaprig: NTHEAP_VERIFIER: %s\n", why);
+    (void)!write(STDERR_FILENO, line, strlen(line));
+    _exit(2);
 }
 
 static void verifier_begin(void)

@@ -167,7 +167,7 @@ static enum nth_status take_small(struct nth_heap *heap, uint64_t bytes, bool us
         .slack = (uint32_t)(block_bytes - NTH_HEADER_BYTES - bytes -
                             (user_info ? NTH_USER_INFO_BYTES : 0u)),
     };
-    status = nth_backend_take(heap, units, true, block);
+    status = nth_backend_take(heap, units, block);
     return status == NTH_OK && !user_info ? nth_front_count(heap, block_bytes) : status;
 }
 

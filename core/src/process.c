@@ -38,9 +38,9 @@ static uint32_t order_capacity = SLOTS_FIRST_COUNT;
 _Noreturn void nth_assert_failed(const char *condition, const char *file, int line)
 {
     char text[256];
-    const int length =
-        snprintf(text, sizeof(text), "heaprig: core is wrong: %s:%d: %s\n", file, line, condition);
-    (void)!write(STDERR_FILENO, text, length > 0 ? (size_t)length : 0);
+    (void)snprintf(text, sizeof(text), "heaprig: core is wrong: %s:%d: %s\n", file, line,
+                   condition);
+    (void)!write(STDERR_FILENO, text, strlen(text));
     abort();
 }
 

@@ -4,6 +4,7 @@
 #include "report.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "process.h"
@@ -48,12 +49,11 @@ int nth_noted(void)
 static void print_report(const struct nth_report *report)
 {
     char text[320];
-    const int length =
-        snprintf(text, sizeof(text), "heaprig: %s: heap %p, block %p, %s%s: %s (%s)\n",
-                 report->call, report->heap, report->block, report->field != NULL ? "field " : "",
-                 report->field != NULL ? report->field : "no field",
-                 nth_reason_text(report->reason), nth_reason_name(report->reason));
-    (void)!write(STDERR_FILENO, text, length > 0 ? (size_t)length : 0);
+    (void)snprintf(text, sizeof(text), "heaprig: %s: heap %p, block %p, %s%s: %s (%s)\n",
+                   report->call, report->heap, report->block, report->field != NULL ? "field " : "",
+                   report->field != NULL ? report->field : "no field",
+                   nth_reason_text(report->reason), nth_reason_name(report->reason));
+    (void)!write(STDERR_FILENO, text, strlen(text));
 }
 
 void nth_report_deliver(const struct nth_report *report, int fatal)

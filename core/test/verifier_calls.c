@@ -648,7 +648,7 @@ static void a_hook_may_destroy_the_heap_that_a_stop_is_about(void **state)
         set.stop = destroy_it;
         assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
         doomed = rig_heap_new();
-        const struct rig_outcome one = rig_alloc(doomed, 0, SIZE_MAX / 4);
+        const struct rig_outcome one = rig_alloc(doomed, 0, NTH_WORDS(0x10000000000, 0x80000000));
         rig_demand_value(&one, 0);
         assert_int_equal(nth_verifier_stop_count(), 1);
         assert_int_equal(live_count(), 0);

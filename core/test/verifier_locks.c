@@ -264,6 +264,37 @@ static void a_thread_that_ends_owning_a_lock_is_a_stop(void **state)
     assert_int_equal(status, 0);
 }
 
+/* What is no memory of the program's is refused as ever: no stop says more of it. */
+static void a_section_at_a_bad_address_is_no_stop(void **state)
+{
+    static const char *const items[] = {"locks", "leak"};
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        EXCEPTION_RECORD record;
+        CRITICAL_SECTION section;
+        watch_start(items[row]);
+        void (*const calls[4])(LPCRITICAL_SECTION) = {EnterCriticalSection, LeaveCriticalSection,
+                                                      DeleteCriticalSection,
+                                                      InitializeCriticalSection};
+        for (unsigned idx = 0; idx < 4; idx++) {
+            assert_int_equal(nth_guard((void (*)(void *))calls[idx], NULL, &record), FALSE);
+            assert_int_equal(record.ExceptionCode, STATUS_ACCESS_VIOLATION);
+            assert_int_equal(record.ExceptionInformation[1], 0);
+        }
+        watch_demand_none();
+        if (row == 1) { /* and without the layer nothing is looked at */
+            InitializeCriticalSection(&section);
+            EnterCriticalSection(&section);
+            section.RecursionCount = 2;
+            LeaveCriticalSection(&section);
+            LeaveCriticalSection(&section);
+            DeleteCriticalSection(&section);
+            watch_demand_none();
+        }
+        nth_process_reset();
+    }
+}
+
 /* ---- the grammar ---- */
 
 static void settings_are_read_from_text(void **state)
@@ -379,6 +410,7 @@ int main(void)
         TEST(deleting_an_owned_section_is_a_stop),
         TEST(leaving_too_often_is_a_stop),
         TEST(a_thread_that_ends_owning_a_lock_is_a_stop),
+        TEST(a_section_at_a_bad_address_is_no_stop),
         TEST(settings_are_read_from_text),
         TEST(bad_settings_are_told_with_their_place),
     };

@@ -155,6 +155,88 @@ static void a_call_of_the_last_run_has_its_path_and_others_have_none(void **stat
     assert_null(fault_site_call(fault_site_count()));
 }
 
+/* The same name at another place is the same call; past what there is room for calls go on, counted
+ * for the last one that had a name. */
+static void calls_are_known_by_their_names(void **state)
+{
+    static char names[200][8];
+    char again[] = "HeapAlloc";
+    (void)state;
+    fault_calling(again);
+    (void)reserve(GRANULE);
+    fault_pages_reset();
+    assert_string_equal(fault_path_at(fault_path_of_call(1))->call, "HeapAlloc");
+    const char *last = "HeapAlloc";
+    for (unsigned idx = 0; idx < 200; idx++) {
+        names[idx][0] = (char)('a' + idx / 20);
+        names[idx][1] = (char)('a' + idx % 20);
+        fault_calling(names[idx]);
+        (void)reserve(GRANULE);
+        fault_pages_reset();
+        const char *told = fault_path_at(fault_path_of_call(1))->call;
+        assert_true(strcmp(told, names[idx]) == 0 || strcmp(told, last) == 0);
+        last = told;
+        nth_arena_destroy(arena);
+        arena = nth_arena_create(0x400000, 0x20000);
+        pages = fault_pages_over(nth_arena_pages(arena));
+    }
+    assert_string_not_equal(last, names[199]);
+    fault_calling("HeapAlloc");
+}
+
+/* So many calls of the page source that their numbers do not fit are counted all the same. */
+static void calls_without_number_are_counted(void **state)
+{
+    enum { COUNT = UINT16_MAX + 5 };
+    (void)state;
+    char *base = reserve(GRANULE);
+    fault_pages_reset();
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        (void)protect(base, PAGE, TRUE);
+    }
+    assert_int_equal(fault_run_now()->calls, COUNT);
+    fault_pages_reset();
+    assert_int_equal(fault_run_last()->calls, COUNT);
+    assert_int_not_equal(fault_path_of_call(UINT16_MAX), FAULT_PATH_NONE);
+    assert_int_equal(fault_path_of_call(UINT16_MAX), fault_path_of_call(1));
+    assert_int_equal(fault_path_of_call(UINT16_MAX + 1u), FAULT_PATH_NONE);
+    assert_int_equal(fault_path_of_call(COUNT), FAULT_PATH_NONE);
+}
+
+static void a_plan_that_is_none_refuses_nothing(void **state)
+{
+    const struct fault_plan odd = {.kind = FAULT_PLAN_KIND_COUNT, .n = 0, .calls = 0xFF};
+    (void)state;
+    plan("from:0:all");
+    fault_plan_set(FAULT_LAYER_PROGRAM, &odd);
+    char *base = reserve(GRANULE);
+    assert_int_equal(commit(base, PAGE), NTH_SEAM_OK);
+    assert_int_equal(fault_run_now()->refusals, 0);
+    plan("from:0:all");
+    fault_plan_set(FAULT_LAYER_PROGRAM, NULL);
+    assert_int_equal(commit(base + PAGE, PAGE), NTH_SEAM_OK);
+}
+
+/* Where a lie about the place wants a region of a heap and there is none, it is another wrong one.
+ */
+static void a_wrong_place_is_wrong_without_a_region_too(void **state)
+{
+    (void)state;
+    for (unsigned how = 0; how < 3; how++) {
+        struct fault_plan lie = {.kind = FAULT_PLAN_ELSEWHERE, .n = 1, .count = (uint8_t)how};
+        lie.calls = 0xFF;
+        fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+        void *place = NULL;
+        assert_int_equal(pages->reserve(pages->self, site_of(NTH_PAGE_RESERVE), GRANULE, &place),
+                         NTH_SEAM_OK);
+        const uintptr_t low = pages->low;
+        const bool inside = (uintptr_t)place - low < pages->span_bytes;
+        assert_true(!inside || (uintptr_t)place % GRANULE != 0);
+        assert_int_equal(nth_arena_balance(arena).reserved_bytes, 0);
+        fault_pages_reset();
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -164,6 +246,10 @@ int main(void)
         TEST(pages_move_by_copying_where_the_real_source_does_not),
         TEST(a_pause_goes_to_the_real_locks),
         TEST(a_call_of_the_last_run_has_its_path_and_others_have_none),
+        TEST(calls_are_known_by_their_names),
+        TEST(calls_without_number_are_counted),
+        TEST(a_plan_that_is_none_refuses_nothing),
+        TEST(a_wrong_place_is_wrong_without_a_region_too),
     };
     return cmocka_run_group_tests_name("faulty pages", tests, NULL, NULL);
 }

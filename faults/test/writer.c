@@ -86,6 +86,13 @@ static void a_change_does_what_its_row_says(void **state)
     assert_int_equal(after(FAULT_CHANGE_KEEP, 7, 8, 0, 0), 7);
     assert_int_equal(after(FAULT_CHANGE_NUL, 0x41, 1, 0, 0), 0);
     assert_int_equal(after(FAULT_CHANGE_TEXT, 0, 1, 0, 0), 'A');
+    /* Bits that are not there, and no change at all, leave all as it is. */
+    struct fault_unit unit = {.bytes = {0x55}, .len = 1, .mask = 0x100, .bit = 3};
+    assert_false(fault_change_apply(FAULT_CHANGE_FLIP, &unit));
+    assert_int_equal(unit.bytes[0], 0x55);
+    unit.mask = 0;
+    assert_false(fault_change_apply(FAULT_CHANGE_COUNT, &unit));
+    assert_int_equal(unit.bytes[0], 0x55);
 }
 
 static void rows_name_changes_and_reasons_that_there_are(void **state)
@@ -112,6 +119,12 @@ static void rows_name_changes_and_reasons_that_there_are(void **state)
         }
     }
     assert_null(fault_place_info(FAULT_PLACE_COUNT));
+    assert_null(fault_call_info(FAULT_CALL_COUNT));
+    assert_non_null(fault_call_info(FAULT_CALL_COUNT - 1));
+    assert_null(fault_form_info(FAULT_FORM_COUNT));
+    assert_non_null(fault_form_info((enum fault_form)(FAULT_FORM_COUNT - 1)));
+    static const struct fault_damage_info odd = {.change = "NOSUCH"};
+    assert_int_equal(fault_change_of(&odd, 0), FAULT_CHANGE_COUNT);
     assert_true(fault_reason_is_of("A|BC", "BC"));
     assert_true(fault_reason_is_of("A|BC", "A"));
     assert_false(fault_reason_is_of("A|BC", "B"));

@@ -293,6 +293,10 @@ static void a_full_block_keeps_its_place_where_it_fits(void **state)
     assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, room + 1u));
     assert_int_equal(HeapSize(heap, 0, block), room);
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 1), block);
+    assert_ptr_equal(HeapReAlloc(heap, 0, block, 0), block); /* nothing left to move */
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 2), block);
+    assert_int_equal(nth_peek(block), 0xC0);
+    nth_poke(block, 0x11);
     assert_int_equal(held_count(), 0);
     char *moved = HeapReAlloc(heap, 0, block, room); /* may move, and so it does */
     assert_ptr_not_equal(moved, block);
@@ -402,6 +406,14 @@ static void a_block_without_bytes_covers_its_address_only(void **state)
 
 /* ---- tables without room ---- */
 
+static HANDLE shared;
+
+static void *destroy_shared(void *context)
+{
+    assert_int_equal(HeapDestroy(shared), TRUE);
+    return context;
+}
+
 /* A heap that the verifier has no record for serves nothing while the blocks of others are known:
  * a block that nobody knows would be called a corrupted one later. */
 static void a_heap_without_a_record_serves_nothing(void **state)
@@ -419,6 +431,12 @@ static void a_heap_without_a_record_serves_nothing(void **state)
         one = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, BYTES);
         rig_demand_raised(&one, STATUS_NO_MEMORY, BYTES);
         assert_int_equal(one.reports, 0);
+        shared = HeapCreate(0, 0, 0);
+        one = rig_alloc(shared, 0, BYTES);
+        rig_demand_value(&one, 0);
+        pthread_t thread; /* nobody is left looking at it */
+        assert_int_equal(pthread_create(&thread, NULL, destroy_shared, NULL), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
         HANDLE another = HeapCreate(0, 0, 0);
         assert_int_equal(HeapDestroy(another), TRUE); /* and goes as it came */
         rig_pages_refuse(FALSE);
@@ -451,7 +469,6 @@ static void without_records_of_blocks_a_heap_serves(void **state)
 
 /* ---- threads without a lock ---- */
 
-static HANDLE shared;
 static ULONG intruder;
 
 static void *intrude(void *context)
@@ -615,11 +632,16 @@ static void another_exception_inside_a_heap_call_is_no_stop(void **state)
                                       .InitialCommit = 0x2000,
                                       .InitialReserve = 0x20000,
                                       .CommitRoutine = raise_other};
-    HANDLE heap = RtlCreateHeap(0, aligned, 0x20000, 0x2000, NULL, &parameters);
+    HANDLE heap = RtlCreateHeap(HEAP_NO_SERIALIZE, aligned, 0x20000, 0x2000, NULL, &parameters);
     assert_non_null(heap);
     const struct rig_outcome one = rig_alloc(heap, 0, 0x8000);
     assert_true(one.raised);
     assert_int_equal(one.record.ExceptionCode, 0xE0000001u);
+    watch_demand_none();
+    pthread_t thread; /* the call that was left is not in the heap any more */
+    shared = heap;
+    assert_int_equal(pthread_create(&thread, NULL, intrude, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
     watch_demand_none();
     assert_non_null(HeapAlloc(heap, 0, BYTES));
     watch_finish(heap);
@@ -660,7 +682,285 @@ static void a_hook_may_destroy_the_heap_that_a_stop_is_about(void **state)
     }
 }
 
+/* ---- what stops and failures carry ---- */
+
+/* An exception names the block where there is a heap, and else the handle. */
+static void a_failed_reallocation_raises_with_the_block(void **state)
+{
+    static const char *const settings[] = {"heaps", "leak"};
+    static char outside[64];
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        HANDLE heap = watch_begin(settings[row]);
+        struct rig_outcome one = rig_realloc(heap, HEAP_GENERATE_EXCEPTIONS, outside, BYTES);
+        rig_demand_raised(&one, STATUS_ACCESS_VIOLATION, (uintptr_t)outside);
+        one = rig_realloc(outside, HEAP_GENERATE_EXCEPTIONS, outside + 16, BYTES);
+        rig_demand_raised(&one, STATUS_ACCESS_VIOLATION, (uintptr_t)outside);
+        watch_forget();
+        rig_report_forget();
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+static void without_room_for_a_note_it_is_no_memory(void **state)
+{
+    static const char *const settings[] = {"heaps", "leak", "pageheap=full"};
+    (void)state;
+    for (unsigned row = 0; row < 3; row++) {
+        HANDLE heap = watch_begin(settings[row]);
+        PVOID block = rig_block_new(heap, BYTES);
+        (void)rig_block_new(heap, BYTES); /* a wall behind it */
+        watch_tables_leave(0);
+        struct rig_outcome one = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, BYTES);
+        rig_demand_raised(&one, STATUS_NO_MEMORY, BYTES);
+        assert_int_equal(one.reports, 0);
+        if (row != 1) {
+            one = rig_realloc(heap, HEAP_GENERATE_EXCEPTIONS, block, 100 * BYTES);
+            rig_demand_raised(&one, STATUS_NO_MEMORY, 100 * BYTES);
+        }
+        rig_pages_refuse(FALSE);
+        assert_int_equal(HeapFree(heap, 0, block), TRUE);
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+/* What failed or is gone leaves nothing behind, however often. */
+static void notes_and_pages_are_used_again(void **state)
+{
+    static const char *const settings[] = {"heaps,delayed=1", "leak", "pageheap=full,delayed=0"};
+    (void)state;
+    for (unsigned row = 0; row < 3; row++) {
+        watch_start(settings[row]);
+        HANDLE heap = HeapCreate(0, 0, 0x40000);
+        size_t reserved = 0;
+        SIZE_T own = 0;
+        for (unsigned turn = 0; turn < 6000; turn++) {
+            char *block = rig_block_new(heap, BYTES);
+            assert_null(HeapAlloc(heap, 0, 0x7F001));
+            assert_null(HeapReAlloc(heap, 0, block, 0x7F001));
+            assert_int_equal(HeapFree(heap, 0, block), TRUE);
+            HANDLE other = turn % 4 == 0 ? HeapCreate(0, 0, 0x10000) : NULL;
+            if (other != NULL) {
+                (void)rig_block_new(other, BYTES);
+                assert_int_equal(HeapFree(other, 0, rig_block_new(other, BYTES)), TRUE);
+                assert_int_equal(HeapDestroy(other), TRUE);
+            }
+            if (turn == 100) {
+                struct nth_verifier_summary sums;
+                nth_verifier_summary(&sums);
+                own = sums.own_bytes;
+                reserved = nth_balance_now().reserved_bytes;
+            }
+        }
+        struct nth_verifier_summary sums;
+        nth_verifier_summary(&sums);
+        assert_int_equal(sums.own_bytes, own);
+        assert_int_equal(nth_balance_now().reserved_bytes, reserved);
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+/* Without the heaps layer nobody counts heaps. */
+static void a_list_of_heaps_is_the_heaps_layers(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("leak");
+    nth_verifier.heap_count += 5;
+    (void)GetProcessHeaps(0, NULL);
+    watch_demand_none();
+    nth_verifier.heap_count -= 5;
+    watch_finish(heap);
+}
+
+/* Every stop is noticed at a frame of its caller. */
+static void stops_have_the_stack_of_their_call(void **state)
+{
+    static char outside[64];
+    (void)state;
+    HANDLE heap = watch_begin("heaps,locks,memory");
+    char *block = rig_block_new(heap, BYTES);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    CRITICAL_SECTION section;
+    memset(&section, 0, sizeof(section));
+    for (unsigned idx = 0; idx < 8; idx++) {
+        switch (idx) {
+        case 0:
+            (void)HeapFree(heap, 0, block);
+            break;
+        case 1:
+            (void)HeapSize(heap, 0, outside);
+            break;
+        case 2:
+            (void)HeapAlloc(NULL, 0, BYTES);
+            break;
+        case 3:
+            nth_verifier.heap_count++;
+            (void)GetProcessHeaps(0, NULL);
+            nth_verifier.heap_count--;
+            break;
+        case 4:
+            DeleteCriticalSection(&section);
+            break;
+        case 5:
+            (void)HeapReAlloc(heap, 0, outside, BYTES);
+            break;
+        case 6:
+            InitializeCriticalSection(&section);
+            InitializeCriticalSection(&section);
+            break;
+        default:
+            LeaveCriticalSection(&section);
+            break;
+        }
+        assert_int_equal(watch_count(), 1);
+        watch_demand_frame(watch_stop(0)->trace, 0,
+                           "core_verifier_calls!stops_have_the_stack_of_their_call+");
+        watch_forget();
+    }
+    DeleteCriticalSection(&section);
+    watch_finish(heap);
+}
+
+/* ---- low resources ---- */
+
+static uint64_t now;
+
+static uint64_t read_clock(void *context)
+{
+    assert_ptr_equal(context, &now);
+    return now;
+}
+
+/* The first number drawn from a seed, of a million. */
+static uint64_t first_draw(uint64_t seed)
+{
+    return nth_mix(nth_mix(seed) + 0x9E3779B97F4A7C15ull) % 1000000u;
+}
+
+static bool starves(uint64_t seed, ULONG ppm)
+{
+    struct nth_verifier_settings set;
+    assert_int_equal(nth_verifier_parse("leak,lowres=0:0", &set, NULL, 0), STATUS_SUCCESS);
+    set.seed = seed;
+    set.lowres_ppm = ppm;
+    assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+    HANDLE heap = rig_heap_new();
+    const bool refused = HeapAlloc(heap, 0, BYTES) == NULL;
+    struct nth_verifier_summary sums;
+    nth_verifier_summary(&sums);
+    assert_int_equal(sums.refused_count, refused);
+    nth_process_reset();
+    return refused;
+}
+
+/* One in a million is one in a million: of the draws 0 to 999,999 as many refuse as were asked for.
+ */
+static void a_share_is_exact(void **state)
+{
+    uint64_t seed = 1;
+    (void)state;
+    while (first_draw(seed) != 0) {
+        seed++;
+    }
+    assert_false(starves(seed, 0));
+    assert_true(starves(seed, 1));
+    assert_true(starves(seed, 1000000));
+    while (first_draw(seed) != 7) {
+        seed++;
+    }
+    assert_false(starves(seed, 7));
+    assert_true(starves(seed, 8));
+    while (first_draw(seed) != 999999) {
+        seed++;
+    }
+    assert_false(starves(seed, 999999));
+    assert_true(starves(seed, 1000000));
+}
+
+/* The quiet time ends on the millisecond. */
+static void it_is_quiet_until_the_time_is_over(void **state)
+{
+    struct nth_verifier_settings set;
+    (void)state;
+    assert_int_equal(nth_verifier_parse("leak,lowres=1000000:10", &set, NULL, 0), STATUS_SUCCESS);
+    set.now_ms = read_clock;
+    set.now_context = &now;
+    now = 5000;
+    assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+    HANDLE heap = rig_heap_new();
+    assert_non_null(HeapAlloc(heap, 0, BYTES));
+    now = 5009;
+    assert_non_null(HeapAlloc(heap, 0, BYTES));
+    now = 5010;
+    assert_null(HeapAlloc(heap, 0, BYTES));
+    assert_int_equal(nth_verifier_lowres(1000000, 3), STATUS_SUCCESS); /* from now on */
+    assert_non_null(HeapAlloc(heap, 0, BYTES));
+    now = 5013;
+    assert_null(HeapAlloc(heap, 0, BYTES));
+    assert_int_equal(nth_verifier_lowres(1000001, 0), STATUS_INVALID_PARAMETER);
+    assert_null(HeapAlloc(heap, 0, BYTES));
+    assert_int_equal(nth_verifier_lowres(0, 0), STATUS_SUCCESS);
+    assert_non_null(HeapAlloc(heap, 0, BYTES));
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
+/* Making a heap asks whose call it is, too. */
+static void making_a_heap_is_refused_to_the_modules_named(void **state)
+{
+    struct nth_verifier_settings set;
+    (void)state;
+    for (unsigned row = 0; row < 3; row++) {
+        static const char *const names[3] = {"core_verifier_calls", "other.so", "*"};
+        assert_int_equal(nth_verifier_parse("leak,lowres=1000000:0", &set, NULL, 0),
+                         STATUS_SUCCESS);
+        set.lowres_kinds = NTH_LOWRES_VIRTUAL_ALLOC;
+        (void)strcpy(set.lowres_include, names[row]);
+        assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+        HANDLE heap = HeapCreate(0, 0, 0);
+        assert_true((heap == NULL) == (row != 1));
+        assert_true(heap == NULL || HeapAlloc(heap, 0, BYTES) != NULL);
+        nth_process_reset();
+    }
+}
+
 /* ---- the memory layer ---- */
+
+static EXCEPTION_RECORD probed;
+
+static void keep_record(void *context, const struct nth_stop *stop)
+{
+    (void)context;
+    assert_int_equal(stop->code, 0x618);
+    probed = *(const EXCEPTION_RECORD *)stop->parameter[2]; /* NOLINT: a parameter */
+}
+
+/* The record of an access that was only looked for is one like any other. */
+static void the_record_of_an_access_without_one_is_whole(void **state)
+{
+    struct nth_verifier_settings set;
+    (void)state;
+    assert_int_equal(nth_verifier_parse("memory,leak", &set, NULL, 0), STATUS_SUCCESS);
+    set.stop = keep_record;
+    assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+    HANDLE heap = rig_heap_new();
+    const uintptr_t nowhere = wild_map(1, PROT_NONE);
+    memset(&probed, 0x5A, sizeof(probed));
+    assert_int_equal(HeapFree(heap, 0, (void *)nowhere), FALSE);
+    assert_int_equal(probed.ExceptionCode, STATUS_ACCESS_VIOLATION);
+    assert_int_equal(probed.ExceptionFlags, 0);
+    assert_null(probed.ExceptionRecord);
+    assert_non_null(probed.ExceptionAddress);
+    assert_int_equal(probed.NumberParameters, 2);
+    assert_int_equal(probed.ExceptionInformation[0], EXCEPTION_READ_FAULT);
+    assert_int_equal(probed.ExceptionInformation[1], nowhere);
+    assert_int_equal(probed.ExceptionInformation[2], 0);
+    wild_unmap(nowhere, 1);
+    rig_report_forget();
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
 
 static void with_both_layers_an_address_without_access_is_the_heaps_layers(void **state)
 {
@@ -729,6 +1029,15 @@ int main(void)
         TEST(a_fault_inside_core_is_no_access_of_the_program),
         TEST(another_exception_inside_a_heap_call_is_no_stop),
         TEST(a_hook_may_destroy_the_heap_that_a_stop_is_about),
+        TEST(a_failed_reallocation_raises_with_the_block),
+        TEST(without_room_for_a_note_it_is_no_memory),
+        TEST(notes_and_pages_are_used_again),
+        TEST(a_list_of_heaps_is_the_heaps_layers),
+        TEST(stops_have_the_stack_of_their_call),
+        TEST(a_share_is_exact),
+        TEST(it_is_quiet_until_the_time_is_over),
+        TEST(making_a_heap_is_refused_to_the_modules_named),
+        TEST(the_record_of_an_access_without_one_is_whole),
         TEST(with_both_layers_an_address_without_access_is_the_heaps_layers),
         TEST(only_the_calling_threads_stack_is_its_stack),
     };

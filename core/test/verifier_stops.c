@@ -394,6 +394,49 @@ static void summary_in_objects(void **state)
     assert_int_equal(HeapDestroy(heap), TRUE);
 }
 
+static void without_input(void)
+{
+    (void)close(STDIN_FILENO); /* the log gets its number */
+    logged("leak");
+    nth_stop(&(struct nth_stop_wish){.code = NTH_STOP_DOUBLE_FREE});
+    const char *text = log_read();
+    (void)!write(STDERR_FILENO, text, strlen(text));
+}
+
+static void a_log_may_be_the_first_of_all_files(void **state)
+{
+    (void)state;
+    demand_piece(child_says(without_input), "\"name\":\"DOUBLE_FREE\"", true);
+}
+
+/* Only with the option for it what is left is listed. */
+static void what_is_left_is_listed_when_asked_for(void **state)
+{
+    (void)state;
+    logged("leak,text");
+    HANDLE heap = rig_heap_new();
+    (void)rig_block_new(heap, BYTES);
+    nth_verifier_exit();
+    const char *text = log_read();
+    demand_piece(text, "still allocated", false);
+    demand_piece(text, "1 blocks left, 100 bytes", true);
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
+/* Letters at the edges of what is ASCII and can be printed. */
+static void names_are_quoted_letter_by_letter(void **state)
+{
+    static char span[64];
+    (void)state;
+    logged("leak");
+    assert_int_equal(nth_verifier_module_load("a\x1f \x7e\x7f\x01!", span, 16), STATUS_SUCCESS);
+    const struct nth_module *module = nth_verifier.modules;
+    nth_stop(&(struct nth_stop_wish){
+        .code = NTH_STOP_ALLOCATION,
+        .parameter = {0, 0, (ULONG_PTR)module->info.wide_name, module->info.base}});
+    demand_piece(log_read(), "\"module\":\"a\\u001f ~\\u007f\\u0001!\"", true);
+}
+
 static void break_without_files(void)
 {
     const struct rlimit none = {0, 0};
@@ -551,6 +594,127 @@ static void *leave_with_many(void *context)
         EnterCriticalSection(&many[idx * 15u]);
     }
     return NULL;
+}
+
+static unsigned sections_told;
+
+static void count_section(void *context, const struct nth_stop *stop)
+{
+    const ULONG code = *(const ULONG *)context;
+    assert_int_equal(stop->code, code);
+    sections_told++;
+}
+
+static void *leave_with_all(void *context)
+{
+    for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
+        EnterCriticalSection(&many[idx]);
+    }
+    return context;
+}
+
+/* Wherever a section stands in the table, it is found: when its thread ends, when its memory goes.
+ */
+static void all_of_many_sections_are_found(void **state)
+{
+    static const ULONG codes[2] = {0x200, 0x202};
+    int status = 0;
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            struct nth_verifier_settings set;
+            pthread_t thread;
+            assert_int_equal(nth_verifier_parse("locks,leak", &set, NULL, 0), STATUS_SUCCESS);
+            set.stop = count_section;
+            set.stop_context = (void *)(uintptr_t)&codes[row];
+            assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+            HANDLE heap = rig_heap_new();
+            CRITICAL_SECTION *sections = rig_block_new(heap, SECTION_COUNT * sizeof(*sections));
+            for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
+                InitializeCriticalSection(row == 0 ? &many[idx] : &sections[idx]);
+            }
+            if (row == 0) {
+                assert_int_equal(pthread_create(&thread, NULL, leave_with_all, NULL), 0);
+                assert_int_equal(pthread_join(thread, NULL), 0);
+            } else {
+                assert_int_equal(HeapFree(heap, 0, sections), TRUE);
+            }
+            _exit(sections_told == SECTION_COUNT ? 0 : 1);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+}
+
+static HANDLE locked_heaps[3];
+
+static void *leave_with_heaps(void *context)
+{
+    for (unsigned idx = 0; idx < 3; idx++) {
+        assert_int_equal(HeapLock(locked_heaps[idx]), TRUE);
+    }
+    return context;
+}
+
+static void a_thread_that_ends_with_locked_heaps_is_told_of_each(void **state)
+{
+    int status = 0;
+    (void)state;
+    const pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        watch_start("locks");
+        for (unsigned idx = 0; idx < 3; idx++) {
+            locked_heaps[idx] = rig_heap_new();
+        }
+        assert_int_equal(pthread_create(&thread, NULL, leave_with_heaps, NULL), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(watch_count(), 3);
+        for (unsigned idx = 0; idx < 3; idx++) {
+            assert_int_equal(watch_stop(idx)->code, 0x200);
+            assert_int_equal(watch_stop(idx)->parameter[1], (ULONG_PTR)locked_heaps[idx]);
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* Notes of sections that are gone are used again; and such a note is no section that is owned. */
+static void a_deleted_section_is_forgotten(void **state)
+{
+    CRITICAL_SECTION section;
+    CRITICAL_SECTION other;
+    (void)state;
+    watch_start("locks");
+    SIZE_T own = 0;
+    for (unsigned turn = 0; turn < 20000; turn++) {
+        InitializeCriticalSection(&section);
+        DeleteCriticalSection(&section);
+        own = turn == 10 ? (SIZE_T)sums_now().own_bytes : own;
+    }
+    assert_int_equal(sums_now().own_bytes, own);
+    InitializeCriticalSection(&other);
+    InitializeCriticalSection(&section);
+    EnterCriticalSection(&section);
+    void *lock = section.LockSemaphore;
+    section.LockSemaphore = NULL; /* it may not go while it is held */
+    DeleteCriticalSection(&section);
+    assert_int_equal(watch_count(), 1);
+    assert_int_equal(watch_stop(0)->code, 0x208);
+    assert_int_equal(watch_stop(0)->parameter[1], 1);
+    assert_int_equal(watch_stop(0)->parameter[2], self());
+    watch_demand_frame(watch_stop(0)->trace, 0, "core_verifier_stops!a_deleted_section");
+    watch_forget();
+    LeaveCriticalSection(&other);
+    assert_int_equal(watch_count(), 1);
+    assert_int_equal(watch_stop(0)->code, 0x214); /* it owns none */
+    watch_forget();
+    nth_process.locks->release(nth_process.locks->self, lock);
+    nth_process.locks->destroy(nth_process.locks->self, lock);
+    DeleteCriticalSection(&other);
+    watch_demand_none();
 }
 
 /* Each section that a thread ends with is told once, whatever else there is. */
@@ -747,12 +911,18 @@ int main(void)
         TEST(modules_are_named_in_the_log),
         TEST(without_a_log_standard_error_has_it),
         TEST(summary_in_objects),
+        TEST(a_log_may_be_the_first_of_all_files),
+        TEST(what_is_left_is_listed_when_asked_for),
+        TEST(names_are_quoted_letter_by_letter),
         TEST(a_break_needs_to_know_of_a_debugger),
         TEST(a_section_without_room_is_not_taken_for_one_never_made),
         TEST(a_section_made_before_is_told_and_works),
         TEST(leaving_another_threads_section_names_its_owner),
         TEST(sections_beside_a_freed_block_stay),
         TEST(a_thread_that_ends_with_many_sections_is_told_of_each),
+        TEST(all_of_many_sections_are_found),
+        TEST(a_thread_that_ends_with_locked_heaps_is_told_of_each),
+        TEST(a_deleted_section_is_forgotten),
         TEST(a_thread_that_ends_with_a_heap_on_a_section_is_told_once),
         TEST(a_visit_may_allocate),
         TEST(the_newest_operations_are_kept),

@@ -182,7 +182,7 @@ static enum nth_status walk(struct nth_call *call, struct nth_heap *heap,
     }
     const enum nth_status status = nth_walk_next(heap, element);
     if (status == NTH_OK && element->kind == NTH_ELEMENT_BUSY) {
-        (void)nth_verified_shown(&element->data, &element->data_bytes, &element->overhead_bytes);
+        nth_verified_shown(&element->data, &element->data_bytes, &element->overhead_bytes);
     }
     return status;
 }

@@ -377,7 +377,7 @@ NTSTATUS nth_verified_disown(HANDLE handle, PVOID block);
 /* The heap's own block for a user's; for calls on user values. */
 PVOID nth_verified_real(PVOID block);
 /* The user's block for an element of a walk, and how many bytes it has; and the other way. */
-bool nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead);
+void nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead);
 void *nth_verified_hidden(void *data);
 /* A heap was made, or is to go. The first may refuse by low resource simulation. */
 bool nth_verified_create_refused(const struct nth_caller *caller);

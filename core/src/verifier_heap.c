@@ -63,22 +63,20 @@ PVOID nth_verified_real(PVOID block)
 }
 
 /* A busy element whose data is the heap's own block is shown as the program knows it. */
-bool nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead)
+void nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead)
 {
     void *outer = nth_verifier_enter();
     const size_t places[2] = {NTH_MARK_BYTES, 0};
-    bool shown = false;
-    for (unsigned idx = 0; idx < 2u && !shown; idx++) {
+    for (unsigned idx = 0; idx < 2u; idx++) {
         const struct nth_track *track = nth_track_find((char *)*data + places[idx]);
         if (track != NULL && track->real == *data) { /* a full block is no element */
             *overhead += *bytes - track->bytes;
             *bytes = track->bytes;
             *data = track->user;
-            shown = true;
+            break;
         }
     }
     nth_verifier_leave(outer);
-    return shown;
 }
 
 void *nth_verified_hidden(void *data)

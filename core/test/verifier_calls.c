@@ -763,6 +763,51 @@ static void notes_and_pages_are_used_again(void **state)
     }
 }
 
+/* All of a heap's blocks are forgotten with it, and none of another's. */
+static void a_destroyed_heap_takes_all_its_blocks_along(void **state)
+{
+    enum { COUNT = 5000 };
+    static PVOID blocks[COUNT];
+    static const char *const settings[] = {"heaps", "leak"};
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        HANDLE first = watch_begin(settings[row]);
+        HANDLE heap = rig_heap_new();
+        HANDLE last = rig_heap_new();
+        PVOID kept[2] = {rig_block_new(first, BYTES), rig_block_new(last, BYTES)};
+        for (unsigned idx = 0; idx < COUNT; idx++) {
+            blocks[idx] = rig_block_new(heap, 16);
+            assert_true(idx % 3 != 0 || HeapFree(heap, 0, blocks[idx]));
+        }
+        assert_int_equal(HeapDestroy(heap), TRUE);
+        assert_int_equal(live_count(), 2);
+        assert_int_equal(held_count(), 0);
+        for (unsigned idx = 0; idx < COUNT; idx++) {
+            assert_false(nth_verifier_knows(blocks[idx]));
+        }
+        assert_int_equal(HeapSize(first, 0, kept[0]), BYTES);
+        assert_int_equal(HeapSize(last, 0, kept[1]), BYTES);
+        assert_int_equal(HeapDestroy(last), TRUE);
+        watch_finish(first);
+        nth_process_reset();
+    }
+}
+
+/* It stays, and so nobody looks at its blocks. */
+static void a_process_heap_that_stays_is_not_looked_at(void **state)
+{
+    (void)state;
+    watch_start("heaps");
+    HANDLE heap = GetProcessHeap();
+    char *block = rig_block_new(heap, BYTES);
+    rig_flip(block + BYTES);
+    assert_int_equal(HeapDestroy(heap), FALSE);
+    watch_demand(0x9, (ULONG_PTR)heap, 0, 0, 0);
+    rig_flip(block + BYTES);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    watch_demand_none();
+}
+
 /* Without the heaps layer nobody counts heaps. */
 static void a_list_of_heaps_is_the_heaps_layers(void **state)
 {
@@ -785,7 +830,8 @@ static void stops_have_the_stack_of_their_call(void **state)
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     CRITICAL_SECTION section;
     memset(&section, 0, sizeof(section));
-    for (unsigned idx = 0; idx < 8; idx++) {
+    for (unsigned idx = 0; idx < 10; idx++) {
+        HANDLE made = NULL;
         switch (idx) {
         case 0:
             (void)HeapFree(heap, 0, block);
@@ -811,6 +857,12 @@ static void stops_have_the_stack_of_their_call(void **state)
             InitializeCriticalSection(&section);
             InitializeCriticalSection(&section);
             break;
+        case 7:
+            made = HeapCreate(HEAP_CREATE_ENABLE_EXECUTE, 0, 0);
+            break;
+        case 8:
+            (void)HeapDestroy(outside);
+            break;
         default:
             LeaveCriticalSection(&section);
             break;
@@ -819,6 +871,8 @@ static void stops_have_the_stack_of_their_call(void **state)
         watch_demand_frame(watch_stop(0)->trace, 0,
                            "core_verifier_calls!stops_have_the_stack_of_their_call+");
         watch_forget();
+        rig_report_demand_none();
+        assert_true(made == NULL || HeapDestroy(made));
     }
     DeleteCriticalSection(&section);
     watch_finish(heap);
@@ -1032,6 +1086,8 @@ int main(void)
         TEST(a_failed_reallocation_raises_with_the_block),
         TEST(without_room_for_a_note_it_is_no_memory),
         TEST(notes_and_pages_are_used_again),
+        TEST(a_destroyed_heap_takes_all_its_blocks_along),
+        TEST(a_process_heap_that_stays_is_not_looked_at),
         TEST(a_list_of_heaps_is_the_heaps_layers),
         TEST(stops_have_the_stack_of_their_call),
         TEST(a_share_is_exact),

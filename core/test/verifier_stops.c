@@ -90,6 +90,33 @@ static void report_bits_do_one_thing_each(void **state)
     watch_finish(heap);
 }
 
+/* Every stop is found by its layer and name, and by nothing else. */
+static void each_stop_has_its_own_setting(void **state)
+{
+    static const struct {
+        const char *layer;
+        const char *name;
+    } rows[] = {
+#define NTH_STOP(layer, code, name, text) {#layer, #name},
+#include <ntheap/stops.def>
+#undef NTH_STOP
+    };
+    (void)state;
+    watch_start("leak");
+    for (unsigned row = 0; row < NTH_STOP_ROW_COUNT; row++) {
+        assert_int_equal(nth_verifier.stop_report[row], NTH_STOP_DEFAULT);
+        assert_int_equal(nth_verifier_stop_set(rows[row].layer, rows[row].name, NTH_STOP_ACTIVE,
+                                               NTH_FLAVOR_ONCE | NTH_FLAVOR_FATAL),
+                         STATUS_SUCCESS);
+        for (unsigned other = 0; other < NTH_STOP_ROW_COUNT; other++) {
+            assert_int_equal(nth_verifier.stop_report[other],
+                             other <= row ? NTH_STOP_ACTIVE : NTH_STOP_DEFAULT);
+            assert_int_equal(nth_verifier.stop_flavor[other],
+                             other <= row ? NTH_FLAVOR_ONCE | NTH_FLAVOR_FATAL : 0);
+        }
+    }
+}
+
 /* One place, several problems: another block's stack or another code is another one. */
 static void once_is_once_for_a_code_a_place_and_an_allocation(void **state)
 {
@@ -420,6 +447,34 @@ static void what_is_left_is_listed_when_asked_for(void **state)
     const char *text = log_read();
     demand_piece(text, "still allocated", false);
     demand_piece(text, "1 blocks left, 100 bytes", true);
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
+/* A name of one letter is a name. */
+static void a_log_may_have_a_short_name(void **state)
+{
+    char folder[] = "/tmp/heaprig-short-XXXXXX";
+    char before[512];
+    struct nth_verifier_settings set;
+    (void)state;
+    assert_non_null(getcwd(before, sizeof(before)));
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(nth_verifier_parse("leak,pageheap=light:leaks,log=l", &set, NULL, 0),
+                     STATUS_SUCCESS);
+    assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+    HANDLE heap = rig_heap_new();
+    (void)rig_block_new(heap, BYTES);
+    nth_stop(&(struct nth_stop_wish){.code = NTH_STOP_DOUBLE_FREE});
+    nth_verifier_exit();
+    (void)strcpy(log_path, "l");
+    const char *text = log_read();
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(rmdir(folder), 0);
+    demand_piece(text, "{\"kind\":\"stop\"", true);
+    demand_piece(text, "{\"kind\":\"left\"", true);
+    demand_piece(text, "{\"kind\":\"summary\"", true);
+    demand_piece(text, "heaprig:", false);
     assert_int_equal(HeapDestroy(heap), TRUE);
 }
 
@@ -902,6 +957,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(report_bits_do_one_thing_each),
+        TEST(each_stop_has_its_own_setting),
         TEST(once_is_once_for_a_code_a_place_and_an_allocation),
         TEST(a_stop_without_room_is_told_and_not_kept),
         TEST(the_first_stops_are_kept),
@@ -913,6 +969,7 @@ int main(void)
         TEST(summary_in_objects),
         TEST(a_log_may_be_the_first_of_all_files),
         TEST(what_is_left_is_listed_when_asked_for),
+        TEST(a_log_may_have_a_short_name),
         TEST(names_are_quoted_letter_by_letter),
         TEST(a_break_needs_to_know_of_a_debugger),
         TEST(a_section_without_room_is_not_taken_for_one_never_made),

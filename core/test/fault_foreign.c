@@ -87,6 +87,26 @@ static void fault_that_nobody_takes_reaches_the_handler_that_was_there(void **st
     nth_seh_reset(); /* the frame was left by a jump */
 }
 
+/* One that asked for it may fault inside: its signal is not blocked then. */
+static void handler_that_asks_for_it_is_not_blocked(void **state)
+{
+    locked_begin(state);
+    struct sigaction nested;
+    memset(&nested, 0, sizeof(nested));
+    nested.sa_sigaction = theirs;
+    nested.sa_flags = SA_SIGINFO | SA_NODEFER;
+    assert_int_equal(sigaction(SIGSEGV, &nested, NULL), 0);
+    nth_seh_install();
+    seen_blocked = 1;
+    if (sigsetjmp(escape, 1) == 0) {
+        (void)wild_read(locked + 79);
+        trace_add('x');
+    }
+    assert_true(seen_address == locked + 79);
+    assert_int_equal(seen_blocked, 0);
+    assert_string_equal(trace, "t");
+}
+
 static void handler_without_siginfo_is_called_too(void **state)
 {
     locked_begin(state);
@@ -262,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(fault_that_nobody_takes_reaches_the_handler_that_was_there),
+        TEST(handler_that_asks_for_it_is_not_blocked),
         TEST(handler_without_siginfo_is_called_too),
         TEST(handler_that_jumps_out_is_called_at_every_fault),
         TEST(installing_again_keeps_the_handler_found),

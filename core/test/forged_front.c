@@ -522,6 +522,13 @@ static void free_slot_of_another_class(struct forge_scene *scene)
     slot_header(scene, LISTED, NTH_BLOCK_SLOT_FREE, 0, 1);
 }
 
+static void busy_slot_is_free_and_nobodys(struct forge_scene *scene)
+{
+    const struct nth_block slot = forge_block(scene->heap, scene->blocks[OWN]);
+    slot_header(scene, OWN, NTH_BLOCK_SLOT_FREE, 0, 0);
+    *nth_tag_at(slot.region, slot.offset) &= (uint8_t)~NTH_TAG_BUSY;
+}
+
 static void slot_has_a_free_block_before(struct forge_scene *scene)
 {
     const struct nth_block slot = forge_block(scene->heap, scene->blocks[OWN]);
@@ -550,6 +557,7 @@ static void a_free_word_or_a_slot_that_cannot_be_is_reported(void **state)
         CHUNK_ROW(slot_is_a_block, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(free_slot_of_another_number, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(free_slot_of_another_class, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
+        CHUNK_ROW(busy_slot_is_free_and_nobodys, RIG_HEAP_VALIDATE, -1, -1, "chunk.free"),
         ROW(slot_has_a_free_block_before, RIG_HEAP_VALIDATE, 0, -1, OWN, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),
         ROW(map_has_a_start_in_a_slot, RIG_HEAP_VALIDATE, 0, -1, OWN, NTH_CORRUPT_BLOCK_MAP,

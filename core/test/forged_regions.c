@@ -492,6 +492,13 @@ static void border_is_said_to_start_a_block(struct forge_scene *scene)
     *nth_tag_at(region_of(scene, 2), border) |= (uint8_t)(NTH_TAG_START | nth_tag_position(border));
 }
 
+/* And here that the block before it is free, or is not. */
+static void border_says_otherwise_of_the_block_before(struct forge_scene *scene)
+{
+    const uint64_t border = 0x8000u - NTH_BORDER_BYTES;
+    *nth_tag_at(region_of(scene, 2), border) ^= NTH_TAG_PREVIOUS_FREE;
+}
+
 /* Far behind the run that is to be committed: it would be sealed with the others. */
 static void later_word_is_damaged(struct forge_scene *scene)
 {
@@ -514,6 +521,8 @@ static void a_map_of_pages_that_contradicts_the_blocks_is_reported(void **state)
             "block.tag"),
         ROW(page_of_a_block_is_not_there, RIG_HEAP_FREE, 0, 1, -1, NTH_CORRUPT_PAGE_MAP,
             "region.pages"),
+        ROW(border_says_otherwise_of_the_block_before, RIG_HEAP_VALIDATE, 0, -1, -2,
+            NTH_CORRUPT_BLOCK_MAP, "block.tag"),
     };
     static const struct forge_row before[] = {
         ROW(border_is_said_to_start_a_block, RIG_HEAP_FREE, 0, 3, -2, NTH_CORRUPT_BLOCK_MAP,

@@ -291,6 +291,43 @@ static void an_entry_that_cannot_be_used_is_refused(void **state)
 }
 
 /* D70 */
+/* Of a kind that its place is not: pages that are there called a range that is not, and blocks where
+ * there are no pages. */
+static void an_entry_of_another_kind_is_refused(void **state)
+{
+    (void)state;
+    HANDLE heap = HeapCreate(0, 0x3000, 0);
+    uint8_t *block = HeapAlloc(heap, 0, PLAIN);
+    PROCESS_HEAP_ENTRY range;
+    assert_non_null(block);
+    assert_true(rig_element(heap, PROCESS_HEAP_UNCOMMITTED_RANGE, 0, &range));
+    const struct {
+        PVOID data;
+        WORD flags;
+    } bad[] = {
+        {(uint8_t *)heap + 0x1000, PROCESS_HEAP_UNCOMMITTED_RANGE}, /* committed */
+        {heap, PROCESS_HEAP_UNCOMMITTED_RANGE},
+        {(uint8_t *)range.lpData + 0x1000, PROCESS_HEAP_UNCOMMITTED_RANGE}, /* in its middle */
+        {(uint8_t *)range.lpData + 8, PROCESS_HEAP_UNCOMMITTED_RANGE},
+        {(uint8_t *)range.lpData + 0x8008, PROCESS_HEAP_ENTRY_BUSY}, /* no page, no block */
+        {(uint8_t *)range.lpData + 0x8010, 0},
+        {block + 0x800, PROCESS_HEAP_ENTRY_BUSY},
+        {block, 0},
+    };
+    for (size_t idx = 0; idx < sizeof(bad) / sizeof(bad[0]); idx++) {
+        PROCESS_HEAP_ENTRY entry = {
+            .lpData = bad[idx].data, .cbData = 77, .wFlags = bad[idx].flags};
+        const struct rig_outcome outcome = walk(heap, &entry);
+        assert_false(outcome.raised);
+        if (outcome.value != FALSE || outcome.last_error != ERROR_INVALID_PARAMETER) {
+            print_message("row %zu: %d\n", idx, (int)outcome.value);
+        }
+        rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
+        assert_int_equal(outcome.reports, 0);
+    }
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
 static void damage_met_by_a_walk_is_reported(void **state)
 {
     (void)state;
@@ -401,6 +438,7 @@ int main(void)
         TEST(both_walks_show_the_same),
         TEST(an_altered_entry_is_refused),
         TEST(an_entry_that_cannot_be_used_is_refused),
+        TEST(an_entry_of_another_kind_is_refused),
         TEST(damage_met_by_a_walk_is_reported),
         TEST(after_freeing_all_and_compacting_the_walk_is_as_at_first),
         TEST(sizes_past_32_bits_saturate),

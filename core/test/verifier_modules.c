@@ -335,7 +335,9 @@ static void a_note_that_is_no_build_id_is_none(void **state)
         {{4, 4096, NT_GNU_BUILD_ID}, "GNU", 0},  {{4, UINT32_MAX, NT_GNU_BUILD_ID}, "GNU", 0},
         {{4096, 20, NT_GNU_BUILD_ID}, "GNU", 0}, {{UINT32_MAX, 20, NT_GNU_BUILD_ID}, "GNU", 0},
         {{5, 16, NT_GNU_BUILD_ID}, "GNU", 0},    {{3, 20, NT_GNU_BUILD_ID}, "GNU", 0},
-        {{4, 20, NT_GNU_BUILD_ID}, "GNV", 0},    {{4, 20, NT_GNU_ABI_TAG}, "GNU", 0},
+        {{4, 20, NT_GNU_BUILD_ID}, "GNV", 0},
+        {{4, 20, NT_GNU_BUILD_ID}, "GNUx", 0},
+        {{4, 20, NT_GNU_ABI_TAG}, "GNU", 0},
     };
     uint8_t id[20];
     uint8_t original[20];

@@ -67,7 +67,6 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
     va_end(arguments);
     if ((size_t)len >= room) { /* or below 0 */
         text->full = true;     /* this piece is left out */
-        text->bytes[text->len] = '\0';
     } else {
         text->len += (size_t)len;
     }

@@ -102,6 +102,8 @@ static void initializing_twice_is_a_stop(void **state)
     void *lock = section.LockSemaphore;
     InitializeCriticalSection(&section);
     demand_trace(told(0x211, &section)->parameter[1]);
+    assert_int_equal(watch_stop(0)->parameter[2], 0);
+    assert_int_equal(watch_stop(0)->parameter[3], 0);
     watch_forget();
     EnterCriticalSection(&section);
     void *second = section.LockSemaphore;
@@ -165,7 +167,12 @@ static void what_is_overwritten_is_a_stop_and_put_right(void **state)
     assert_int_equal(stop->parameter[2], 2);
     assert_int_equal(section.RecursionCount, 1);
     watch_forget();
+    section.RecursionCount = 5; /* it is this thread's to the last */
     LeaveCriticalSection(&section);
+    stop = told(0x207, &section);
+    assert_int_equal(stop->parameter[1], 5);
+    assert_int_equal(stop->parameter[2], 1);
+    watch_forget();
     DeleteCriticalSection(&section);
     watch_demand_none();
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -460,6 +461,7 @@ static void a_log_may_have_a_short_name(void **state)
     assert_non_null(getcwd(before, sizeof(before)));
     assert_non_null(mkdtemp(folder));
     assert_int_equal(chdir(folder), 0);
+    const mode_t mask = umask(0);
     assert_int_equal(nth_verifier_parse("leak,pageheap=light:leaks,log=l", &set, NULL, 0),
                      STATUS_SUCCESS);
     assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
@@ -467,8 +469,12 @@ static void a_log_may_have_a_short_name(void **state)
     (void)rig_block_new(heap, BYTES);
     nth_stop(&(struct nth_stop_wish){.code = NTH_STOP_DOUBLE_FREE});
     nth_verifier_exit();
+    struct stat status;
     (void)strcpy(log_path, "l");
+    assert_int_equal(stat(log_path, &status), 0);
+    assert_int_equal(status.st_mode & 0777u, 0666);
     const char *text = log_read();
+    (void)umask(mask);
     assert_int_equal(chdir(before), 0);
     assert_int_equal(rmdir(folder), 0);
     demand_piece(text, "{\"kind\":\"stop\"", true);

@@ -485,6 +485,12 @@ static void page_of_a_block_is_not_there(struct forge_scene *scene)
     page(block.region, block.offset / NTH_PAGE_BYTES + 2u, FALSE);
 }
 
+static void first_page_of_a_block_is_not_there(struct forge_scene *scene)
+{
+    const struct nth_block block = forge_block(scene->heap, scene->blocks[1]);
+    page(block.region, block.offset / NTH_PAGE_BYTES + 1u, FALSE);
+}
+
 /* The map has a start in front of pages that are not there, where only a border can be. */
 static void border_is_said_to_start_a_block(struct forge_scene *scene)
 {
@@ -520,6 +526,8 @@ static void a_map_of_pages_that_contradicts_the_blocks_is_reported(void **state)
         ROW(page_before_the_border_is_there, RIG_HEAP_VALIDATE, 0, -1, -2, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),
         ROW(page_of_a_block_is_not_there, RIG_HEAP_FREE, 0, 1, -1, NTH_CORRUPT_PAGE_MAP,
+            "region.pages"),
+        ROW(first_page_of_a_block_is_not_there, RIG_HEAP_FREE, 0, 1, -1, NTH_CORRUPT_PAGE_MAP,
             "region.pages"),
         ROW(border_says_otherwise_of_the_block_before, RIG_HEAP_VALIDATE, 0, -1, -2,
             NTH_CORRUPT_BLOCK_MAP, "block.tag"),

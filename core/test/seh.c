@@ -175,6 +175,8 @@ static void guard_is_false_with_the_record_when_an_exception_leaves_it(void **st
 
 /* Unhandled. */
 
+static DWORD raised_code = 0xC0000017u;
+
 static void child_raises(const struct nth_call *call, int output)
 {
     struct nth_call copy = {.name = NULL};
@@ -184,7 +186,7 @@ static void child_raises(const struct nth_call *call, int output)
         copy = *call;
         nth_self.call = &copy;
     }
-    RaiseException(0xC0000017u, 0, 0, NULL);
+    RaiseException(raised_code, 0, 0, NULL);
     _exit(0);
 }
 
@@ -232,6 +234,10 @@ static void unhandled_exception_names_code_address_and_call_and_ends_the_process
     demand_line(text, "no heap call");
     unhandled_line(&call, text, sizeof(text));
     demand_line(text, "RtlAllocateHeap");
+    raised_code = 0x123; /* with all its digits */
+    unhandled_line(NULL, text, sizeof(text));
+    raised_code = 0xC0000017u;
+    assert_memory_equal(text, "heaprig: unhandled exception 0x00000123 at 0x", 45);
 }
 
 /* Threads. */

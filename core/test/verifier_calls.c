@@ -820,6 +820,32 @@ static void a_list_of_heaps_is_the_heaps_layers(void **state)
     watch_finish(heap);
 }
 
+/* Several at once go the way of each. */
+static void many_at_once_are_looked_at_one_by_one(void **state)
+{
+    static const char *const settings[] = {"heaps", "leak", "locks"};
+    (void)state;
+    for (unsigned row = 0; row < 3; row++) {
+        PVOID blocks[5];
+        HANDLE heap = watch_begin(settings[row]);
+        assert_int_equal(RtlMultipleAllocateHeap(heap, 0, BYTES, 5, blocks), 5);
+        for (unsigned idx = 0; idx < 5; idx++) {
+            assert_int_equal(nth_verifier_knows(blocks[idx]), row < 2);
+            assert_int_equal(HeapSize(heap, 0, blocks[idx]), BYTES);
+        }
+        if (row == 0) {
+            rig_flip((char *)blocks[2] + BYTES);
+        }
+        assert_int_equal(RtlMultipleFreeHeap(heap, 0, 5, blocks), 5);
+        if (row == 0) {
+            watch_demand(0xF, (ULONG_PTR)heap, (ULONG_PTR)blocks[2], BYTES, 0);
+        }
+        assert_int_equal(live_count(), 0);
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
 /* Every stop is noticed at a frame of its caller. */
 static void stops_have_the_stack_of_their_call(void **state)
 {
@@ -1089,6 +1115,7 @@ int main(void)
         TEST(a_destroyed_heap_takes_all_its_blocks_along),
         TEST(a_process_heap_that_stays_is_not_looked_at),
         TEST(a_list_of_heaps_is_the_heaps_layers),
+        TEST(many_at_once_are_looked_at_one_by_one),
         TEST(stops_have_the_stack_of_their_call),
         TEST(a_share_is_exact),
         TEST(it_is_quiet_until_the_time_is_over),

@@ -237,6 +237,59 @@ static void a_wrong_place_is_wrong_without_a_region_too(void **state)
     }
 }
 
+/* A lie is of one kind of call only, and of whichever layer has it. */
+static void a_lie_is_told_where_it_is_asked_for(void **state)
+{
+    struct fault_plan lie = {.kind = FAULT_PLAN_ELSEWHERE, .n = 1, .calls = 1u << NTH_PAGE_COMMIT};
+    void *place = NULL;
+    (void)state;
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    place = reserve(GRANULE);
+    assert_int_equal((uintptr_t)place % GRANULE, 0);
+    assert_int_equal(fault_run_now()->lies, 0);
+    fault_plan_set(FAULT_LAYER_PROGRAM, NULL);
+    lie.calls = 0;
+    lie.count = 1;
+    fault_plan_set(FAULT_LAYER_OVER, &lie);
+    assert_int_equal(pages->reserve(pages->self, site_of(NTH_PAGE_RESERVE), GRANULE, &place),
+                     NTH_SEAM_OK);
+    assert_int_equal((uintptr_t)place % GRANULE, PAGE);
+    assert_int_equal(fault_run_now()->lies, 1);
+}
+
+/* Less than was asked for: a page of each. */
+static void less_is_one_page(void **state)
+{
+    struct fault_plan lie = {.kind = FAULT_PLAN_LESS, .n = 1};
+    (void)state;
+    lie.calls = 1u << NTH_PAGE_RESERVE;
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    (void)reserve(2 * GRANULE);
+    assert_int_equal(nth_arena_balance(arena).reserved_bytes, PAGE);
+    lie.calls = 1u << NTH_PAGE_COMMIT;
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    char *base = reserve(2 * GRANULE);
+    assert_int_equal(commit(base, 4 * PAGE), NTH_SEAM_OK);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, PAGE);
+    assert_int_equal(fault_run_now()->lies, 2);
+}
+
+/* Rubbish in new pages, told of or in secret. */
+static void new_pages_have_rubbish_in_them(void **state)
+{
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        const struct fault_plan dirty = {.kind = row == 0 ? FAULT_PLAN_DIRTY : FAULT_PLAN_SECRET};
+        fault_plan_set(FAULT_LAYER_PROGRAM, &dirty);
+        assert_int_equal(pages->zeroed, row == 1);
+        assert_int_equal(fault_run_now()->lies, row);
+        const char *base = reserve(GRANULE);
+        assert_int_equal(commit((void *)(uintptr_t)base, PAGE), NTH_SEAM_OK);
+        assert_true(base[0] != 0 && base[PAGE - 1] != 0);
+        fault_pages_reset();
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -250,6 +303,9 @@ int main(void)
         TEST(calls_without_number_are_counted),
         TEST(a_plan_that_is_none_refuses_nothing),
         TEST(a_wrong_place_is_wrong_without_a_region_too),
+        TEST(a_lie_is_told_where_it_is_asked_for),
+        TEST(less_is_one_page),
+        TEST(new_pages_have_rubbish_in_them),
     };
     return cmocka_run_group_tests_name("faulty pages", tests, NULL, NULL);
 }

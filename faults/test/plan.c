@@ -107,6 +107,17 @@ static void what_is_no_plan_is_refused_and_changes_nothing(void **state)
     }
 }
 
+static void an_empty_part_is_no_plan(void **state)
+{
+    static const char *const texts[] = {"nth:3::5", "nth:3:+:5", "nth::commit:5"};
+    (void)state;
+    for (size_t idx = 0; idx < sizeof(texts) / sizeof(texts[0]); idx++) {
+        struct fault_plan plan = {.kind = FAULT_PLAN_NTH, .n = 4};
+        assert_false(fault_plan_parse(&plan, texts[idx], strlen(texts[idx])));
+        assert_true(plan.kind == FAULT_PLAN_NTH && plan.n == 4);
+    }
+}
+
 static void near_words_are_named_and_all_where_none_is_near(void **state)
 {
     (void)state;
@@ -131,6 +142,7 @@ int main(void)
         cmocka_unit_test(every_plan_is_read_as_it_is_printed),
         cmocka_unit_test(parts_may_be_left_out),
         cmocka_unit_test(what_is_no_plan_is_refused_and_changes_nothing),
+        cmocka_unit_test(an_empty_part_is_no_plan),
         cmocka_unit_test(near_words_are_named_and_all_where_none_is_near),
     };
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);

@@ -146,7 +146,7 @@ static enum nth_status plan_decommit(struct nth_heap *heap, struct span *span)
         nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
         return NTH_CORRUPT;
     }
-    if (span->region->foreign || heap->config.commit_routine != 0 ||
+    if (span->region->foreign || /* as it is where a CommitRoutine gives the pages */
         bytes < heap->config.decommit_block_bytes || total <= heap->config.decommit_total_bytes) {
         return NTH_OK;
     }
@@ -577,8 +577,7 @@ static enum nth_status sink_island(struct nth_heap *heap, const struct nth_block
     bool present = false;
     bool damaged = false;
     enum nth_status status = nth_block_next(heap, block->region, end, &present);
-    if (status != NTH_OK || present || before % NTH_PAGE_BYTES != 0 ||
-        block->region->foreign || heap->config.commit_routine != 0 ||
+    if (status != NTH_OK || present || before % NTH_PAGE_BYTES != 0 || block->region->foreign ||
         nth_page_committed(block->region, before / NTH_PAGE_BYTES - 1, &damaged) || damaged) {
         return status;
     }

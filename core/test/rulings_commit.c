@@ -295,6 +295,29 @@ static void an_exception_from_the_routine_reaches_the_caller_with_the_heap_as_it
     rig_report_demand_none();
 }
 
+/* The routine's exception is the only one, where the call would raise as well. */
+static void an_exception_of_the_routine_is_not_followed_by_another(void **state)
+{
+    (void)state;
+    HANDLE heap = create(HEAP_GENERATE_EXCEPTIONS);
+    uint8_t *block = HeapAlloc(heap, 0, 100);
+    assert_non_null(block);
+    block[99] = 7;
+    own.answer = ANSWER_RAISE;
+    const struct rig_outcome outcome =
+        rig_realloc(heap, HEAP_GENERATE_EXCEPTIONS, block, 0x20000);
+    assert_true(outcome.raised);
+    assert_int_equal(outcome.record.ExceptionCode, 0xE0001234u);
+    assert_int_equal(outcome.reports, 0);
+    own.answer = ANSWER_DONE;
+    assert_int_equal(HeapSize(heap, 0, block), 100);
+    assert_int_equal(block[99], 7);
+    block = HeapReAlloc(heap, 0, block, 0x20000);
+    assert_non_null(block);
+    assert_int_equal(block[99], 7);
+    rig_report_demand_none();
+}
+
 static HANDLE create_calling(enum rig_call call)
 {
     HANDLE heap = create(0);
@@ -445,6 +468,7 @@ int main(void)
         TEST(a_routine_that_names_another_address_is_shortage),
         TEST(a_routine_that_claims_more_than_the_block_is_shortage),
         TEST(an_exception_from_the_routine_reaches_the_caller_with_the_heap_as_it_was),
+        TEST(an_exception_of_the_routine_is_not_followed_by_another),
         TEST(allocating_from_the_heaps_own_routine_is_refused),
         TEST(freeing_from_the_heaps_own_routine_is_refused),
         TEST(validating_from_the_heaps_own_routine_is_refused),

@@ -743,8 +743,8 @@ static void notes_and_pages_are_used_again(void **state)
             assert_int_equal(HeapFree(heap, 0, block), TRUE);
             HANDLE other = turn % 4 == 0 ? HeapCreate(0, 0, 0x10000) : NULL;
             if (other != NULL) {
-                (void)rig_block_new(other, BYTES);
-                assert_int_equal(HeapFree(other, 0, rig_block_new(other, BYTES)), TRUE);
+                (void)rig_block_new(other, 0x4000);
+                assert_int_equal(HeapFree(other, 0, rig_block_new(other, 0x4000)), TRUE);
                 assert_int_equal(HeapDestroy(other), TRUE);
             }
             if (turn == 100) {

@@ -442,6 +442,27 @@ static void a_file_is_believed_by_its_build_id(void **state)
     elf_copy_drop(&elf);
 }
 
+/* Without a symbol table the names of what is exported are left. */
+static void a_stripped_file_names_what_it_exports(void **state)
+{
+    struct nth_module module;
+    struct watch_module bare;
+    char name[64];
+    size_t distance = 0;
+    (void)state;
+    watch_load(&bare, "bare.so");
+    const uintptr_t offset = (uintptr_t)dlsym(bare.handle, "subject_calls") - bare.base;
+    assert_int_equal(dlclose(bare.handle), 0);
+    memset(&module, 0, sizeof(module));
+    module.info.path = NTH_MODULE_DIR "/bare.so";
+    nth_symbol_find(&module, offset + 1, name, sizeof(name), &distance);
+    assert_string_equal(name, "subject_calls");
+    assert_int_equal(distance, 1);
+    module.declared = true; /* a range of the program's has no file */
+    nth_symbol_find(&module, offset + 1, name, sizeof(name), &distance);
+    assert_string_equal(name, "");
+}
+
 static void a_longer_name_is_cut_to_its_room(void **state)
 {
     struct elf_copy elf;
@@ -664,6 +685,7 @@ int main(void)
         TEST(a_note_that_is_no_build_id_is_none),
         TEST(a_build_id_is_the_first_that_fits),
         TEST(a_file_is_believed_by_its_build_id),
+        TEST(a_stripped_file_names_what_it_exports),
         TEST(a_longer_name_is_cut_to_its_room),
         TEST(the_innermost_function_gives_its_name),
         TEST(ranges_come_from_symbols_that_hold),

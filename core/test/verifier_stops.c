@@ -425,8 +425,11 @@ static void summary_in_objects(void **state)
 static void without_input(void)
 {
     (void)close(STDIN_FILENO); /* the log gets its number */
-    logged("leak");
-    nth_stop(&(struct nth_stop_wish){.code = NTH_STOP_DOUBLE_FREE});
+    logged("heaps");
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, BYTES);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    fall_over(heap, block);
     const char *text = log_read();
     (void)!write(STDERR_FILENO, text, strlen(text));
 }
@@ -434,7 +437,9 @@ static void without_input(void)
 static void a_log_may_be_the_first_of_all_files(void **state)
 {
     (void)state;
-    demand_piece(child_says(without_input), "\"name\":\"DOUBLE_FREE\"", true);
+    const char *text = child_says(without_input);
+    demand_piece(text, "\"name\":\"DOUBLE_FREE\"", true);
+    demand_piece(text, "\"noticed\":[\"core_verifier_stops!fall_over+0x", true);
 }
 
 /* Only with the option for it what is left is listed. */
@@ -482,6 +487,53 @@ static void a_log_may_have_a_short_name(void **state)
     demand_piece(text, "{\"kind\":\"summary\"", true);
     demand_piece(text, "heaprig:", false);
     assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
+static int lowest_file(void)
+{
+    const int file = open("/dev/null", O_RDONLY);
+    (void)close(file);
+    return file;
+}
+
+/* Mappings of files, by lines of the system's list. */
+static unsigned mappings(void)
+{
+    char text[4096];
+    unsigned lines = 0;
+    const int file = open("/proc/self/maps", O_RDONLY);
+    for (ssize_t len = 0; (len = read(file, text, sizeof(text))) > 0;) {
+        for (ssize_t idx = 0; idx < len; idx++) {
+            lines += text[idx] == '\n';
+        }
+    }
+    (void)close(file);
+    return lines;
+}
+
+/* Stops open files: logs, what the system says of the process, the files of modules. */
+static void stops_leave_no_file_open(void **state)
+{
+    char local[16];
+    (void)state;
+    logged("leak,memory");
+    HANDLE heap = rig_heap_new();
+    struct watch_module subject;
+    watch_load(&subject, "subject.so");
+    assert_non_null(subject.calls->allocate(heap, BYTES));
+    const int before = lowest_file();
+    unsigned mapped = 0;
+    for (unsigned turn = 0; turn < 100; turn++) {
+        (void)HeapFree(heap, 0, local);
+        mapped = turn == 5 ? mappings() : mapped;
+    }
+    watch_unload(&subject);
+    assert_int_equal(nth_verifier_stop_count(), 101);
+    assert_int_equal(lowest_file(), before);
+    assert_in_range(mappings(), mapped / 2, mapped + 20);
+    rig_report_forget();
+    assert_int_equal(HeapDestroy(heap), TRUE);
+    demand_piece(log_read(), "FREE_THREAD_STACK_MEMORY_AS_HEAP", true);
 }
 
 /* Letters at the edges of what is ASCII and can be printed. */
@@ -976,6 +1028,7 @@ int main(void)
         TEST(a_log_may_be_the_first_of_all_files),
         TEST(what_is_left_is_listed_when_asked_for),
         TEST(a_log_may_have_a_short_name),
+        TEST(stops_leave_no_file_open),
         TEST(names_are_quoted_letter_by_letter),
         TEST(a_break_needs_to_know_of_a_debugger),
         TEST(a_section_without_room_is_not_taken_for_one_never_made),

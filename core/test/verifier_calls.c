@@ -340,6 +340,67 @@ static void an_address_in_a_freed_full_block_is_told_with_its_stacks(void **stat
 
 /* ---- stamps and fills ---- */
 
+/* Filling what is freed ends where the block does. */
+static void what_is_freed_is_filled_to_its_last_byte(void **state)
+{
+    (void)state;
+    for (SIZE_T bytes = 33; bytes < 45; bytes++) {
+        HANDLE heap = watch_begin("flags=htc+hfc");
+        char *block = rig_block_new(heap, bytes);
+        memset(block, 1, bytes);
+        assert_int_equal(HeapFree(heap, 0, block), TRUE);
+        for (SIZE_T idx = 0; idx < bytes; idx++) {
+            assert_int_equal(nth_peek(block + idx), idx < 16 ? 1 : idx % 2 == 0 ? 0xEE : 0xFE);
+        }
+        for (SIZE_T idx = 0; idx < NTH_TAIL_BYTES; idx++) {
+            assert_int_equal(nth_peek(block + bytes + idx), 0xAB);
+        }
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+/* Without the heaps layer a block is the heap's own, and what is fresh in it nobody touched. */
+static void without_stamps_nothing_is_filled(void **state)
+{
+    static const char *const settings[] = {"leak", "flags=htc"};
+    (void)state;
+    for (unsigned row = 0; row < 2; row++) {
+        watch_start(settings[row]);
+        HANDLE heap = HeapCreate(0, 0, 0x40000);
+        char *block = rig_block_new(heap, BYTES);
+        for (unsigned idx = 32; idx < BYTES; idx++) {
+            assert_int_equal(nth_peek(block + idx), 0); /* of a fresh page */
+        }
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
+/* A run of pages that could not be had is asked for again, and none of it is ever code. */
+static void refused_pages_are_used_later(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("pageheap=full,delayed=0");
+    assert_int_equal(HeapFree(heap, 0, rig_block_new(heap, BYTES)), TRUE);
+    const size_t reserved = nth_balance_now().reserved_bytes;
+    const size_t committed = nth_balance_now().committed_bytes;
+    rig_pages_refuse_only("pageheap.block");
+    rig_pages_refuse(TRUE);
+    for (unsigned turn = 0; turn < 3000; turn++) {
+        assert_null(HeapAlloc(heap, 0, 0x2000));
+    }
+    rig_pages_refuse(FALSE);
+    assert_int_equal(nth_balance_now().reserved_bytes, reserved);
+    PVOID block = rig_block_new(heap, 0x2000);
+    assert_int_equal(nth_balance_now().reserved_bytes, reserved);
+    assert_int_equal(nth_balance_now().committed_bytes, committed + 0x3000);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    assert_int_equal(nth_balance_now().committed_bytes, committed);
+    assert_int_equal(rig_pages_executable(), 0);
+    watch_finish(heap);
+}
+
 static void damage_behind_a_held_block_is_told_when_it_leaves(void **state)
 {
     (void)state;
@@ -1098,6 +1159,9 @@ int main(void)
         TEST(a_full_block_keeps_its_place_where_it_fits),
         TEST(a_heaps_greatest_allocation_holds_for_full_blocks),
         TEST(an_address_in_a_freed_full_block_is_told_with_its_stacks),
+        TEST(what_is_freed_is_filled_to_its_last_byte),
+        TEST(without_stamps_nothing_is_filled),
+        TEST(refused_pages_are_used_later),
         TEST(damage_behind_a_held_block_is_told_when_it_leaves),
         TEST(validation_ends_at_the_first_damaged_block),
         TEST(a_block_without_bytes_covers_its_address_only),

@@ -1048,6 +1048,21 @@ static void it_is_quiet_until_the_time_is_over(void **state)
     assert_int_equal(HeapDestroy(heap), TRUE);
 }
 
+/* The system's clock, where the program gives none. */
+static void the_quiet_time_passes_by_itself(void **state)
+{
+    unsigned turns = 0;
+    (void)state;
+    HANDLE heap = watch_begin("leak,lowres=1000000:400");
+    PVOID first = HeapAlloc(heap, 0, BYTES);
+    while (HeapAlloc(heap, 0, BYTES) != NULL) {
+        (void)usleep(10000);
+        assert_true(++turns < 6000);
+    }
+    assert_true(first != NULL || turns == 0);
+    assert_int_equal(HeapDestroy(heap), TRUE);
+}
+
 /* Making a heap asks whose call it is, too. */
 static void making_a_heap_is_refused_to_the_modules_named(void **state)
 {
@@ -1183,6 +1198,7 @@ int main(void)
         TEST(stops_have_the_stack_of_their_call),
         TEST(a_share_is_exact),
         TEST(it_is_quiet_until_the_time_is_over),
+        TEST(the_quiet_time_passes_by_itself),
         TEST(making_a_heap_is_refused_to_the_modules_named),
         TEST(the_record_of_an_access_without_one_is_whole),
         TEST(with_both_layers_an_address_without_access_is_the_heaps_layers),

@@ -335,8 +335,7 @@ static void a_note_that_is_no_build_id_is_none(void **state)
         {{4, 4096, NT_GNU_BUILD_ID}, "GNU", 0},  {{4, UINT32_MAX, NT_GNU_BUILD_ID}, "GNU", 0},
         {{4096, 20, NT_GNU_BUILD_ID}, "GNU", 0}, {{UINT32_MAX, 20, NT_GNU_BUILD_ID}, "GNU", 0},
         {{5, 16, NT_GNU_BUILD_ID}, "GNU", 0},    {{3, 20, NT_GNU_BUILD_ID}, "GNU", 0},
-        {{4, 20, NT_GNU_BUILD_ID}, "GNV", 0},
-        {{4, 20, NT_GNU_BUILD_ID}, "GNUx", 0},
+        {{4, 20, NT_GNU_BUILD_ID}, "GNV", 0},    {{4, 20, NT_GNU_BUILD_ID}, "GNUx", 0},
         {{4, 20, NT_GNU_ABI_TAG}, "GNU", 0},
     };
     uint8_t id[20];
@@ -622,6 +621,31 @@ static void a_caller_that_is_no_frame_is_all_of_its_stack(void **state)
     assert_int_equal(stack.addresses[0], 0x1234);
 }
 
+/* What libc allocates below such a function is its own; below others it is the caller's. */
+static void functions_that_keep_own_what_is_below_them(void **state)
+{
+    static const char *const names[] = {"setenv", "putenv", "on_exit", "strdup", "getline"};
+    unsigned looked = 0;
+    (void)state;
+    watch_start("leak");
+    const uintptr_t here = (uintptr_t)functions_that_keep_own_what_is_below_them + 4u;
+    for (unsigned row = 0; row < sizeof(names) / sizeof(names[0]); row++) {
+        void *function = dlsym(RTLD_NEXT, names[row]);
+        void *outer = nth_verifier_enter();
+        const struct nth_module *libc = nth_module_of((uintptr_t)function);
+        const struct nth_stack stack = {.count = 2, .addresses = {(uintptr_t)function + 8u, here}};
+        const struct nth_module *owner = nth_stack_owner(&stack);
+        const struct nth_module *program = nth_module_numbered(1);
+        nth_verifier_leave(outer);
+        if (libc == NULL || strncmp(libc->info.name, "libc.so", 7) != 0) {
+            continue; /* a sanitizer has one of its own in its place */
+        }
+        assert_ptr_equal(owner, row < 3 ? libc : program);
+        looked++;
+    }
+    print_message("%u of them are libc's here\n", looked);
+}
+
 static const struct nth_trace *intern(const struct nth_stack *stack)
 {
     void *outer = nth_verifier_enter();
@@ -689,6 +713,7 @@ int main(void)
         TEST(a_longer_name_is_cut_to_its_room),
         TEST(the_innermost_function_gives_its_name),
         TEST(ranges_come_from_symbols_that_hold),
+        TEST(functions_that_keep_own_what_is_below_them),
         TEST(a_caller_that_is_no_frame_is_all_of_its_stack),
         TEST(stacks_with_one_hash_are_told_apart),
     };

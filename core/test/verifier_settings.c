@@ -350,14 +350,15 @@ static void a_list_has_its_names_whole(void **state)
 
 /* ---- tables ---- */
 
-static void more_than_a_chunk_is_had_in_one_piece(void **state)
+static void piece_of(size_t bytes)
 {
-    const size_t bytes = 0x500001;
-    (void)state;
     watch_start("leak");
     struct nth_verifier_summary before;
     struct nth_verifier_summary after;
     nth_verifier_summary(&before);
+    assert_int_equal(before.own_bytes,
+                     nth_balance_now().committed_bytes); /* nothing else is there */
+    const size_t reserved = nth_balance_now().reserved_bytes;
     void *outer = nth_verifier_enter();
     char *small = nth_verifier_take(1);
     char *large = nth_verifier_take(bytes);
@@ -371,10 +372,22 @@ static void more_than_a_chunk_is_had_in_one_piece(void **state)
     large[bytes - 1u] = 1;
     *next = 2;
     assert_true(next >= large + bytes || next < large);
+    assert_int_equal(((uintptr_t)small | (uintptr_t)large | (uintptr_t)next) % 16, 0);
+    assert_true(nth_balance_now().reserved_bytes - reserved >= bytes);
     nth_verifier_summary(&after);
     assert_in_range(after.own_bytes - before.own_bytes, bytes, bytes + 0x20000);
+    assert_int_equal(after.own_bytes, nth_balance_now().committed_bytes);
     nth_process_reset();
     assert_int_equal(nth_balance_now().reserved_bytes, 0);
+}
+
+static void more_than_a_chunk_is_had_in_one_piece(void **state)
+{
+    static const size_t sizes[] = {0x500001, 0x500000, 0x4FFFF0, 0x4FFFE0, 0x4FFFD0, 0x4FFFC0};
+    (void)state;
+    for (unsigned idx = 0; idx < sizeof(sizes) / sizeof(sizes[0]); idx++) {
+        piece_of(sizes[idx]);
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)

@@ -423,6 +423,13 @@ static void summary_in_objects(void **state)
     assert_int_equal(HeapDestroy(heap), TRUE);
 }
 
+static int lowest_file(void)
+{
+    const int file = open("/dev/null", O_RDONLY);
+    (void)close(file);
+    return file;
+}
+
 static void without_input(void)
 {
     (void)close(STDIN_FILENO); /* the log gets its number */
@@ -431,6 +438,7 @@ static void without_input(void)
     PVOID block = rig_block_new(heap, BYTES);
     assert_int_equal(HeapFree(heap, 0, block), TRUE);
     fall_over(heap, block);
+    assert_int_equal(lowest_file(), STDIN_FILENO);
     const char *text = log_read();
     (void)!write(STDERR_FILENO, text, strlen(text));
 }
@@ -488,13 +496,6 @@ static void a_log_may_have_a_short_name(void **state)
     demand_piece(text, "{\"kind\":\"summary\"", true);
     demand_piece(text, "heaprig:", false);
     assert_int_equal(HeapDestroy(heap), TRUE);
-}
-
-static int lowest_file(void)
-{
-    const int file = open("/dev/null", O_RDONLY);
-    (void)close(file);
-    return file;
 }
 
 /* Mappings of files, by lines of the system's list. */

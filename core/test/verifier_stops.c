@@ -720,12 +720,14 @@ static void count_section(void *context, const struct nth_stop *stop)
     sections_told++;
 }
 
-static void *leave_with_all(void *context)
+/* ThreadSanitizer knows of 64 locks a thread holds, and no more. */
+static void *leave_with_some(void *context)
 {
-    for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
-        EnterCriticalSection(&many[idx]);
+    CRITICAL_SECTION *first = context;
+    for (unsigned idx = 0; idx < OWNED_COUNT; idx++) {
+        EnterCriticalSection(&first[idx]);
     }
-    return context;
+    return NULL;
 }
 
 /* Wherever a section stands in the table, it is found: when its thread ends, when its memory goes.
@@ -749,10 +751,11 @@ static void all_of_many_sections_are_found(void **state)
             for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
                 InitializeCriticalSection(row == 0 ? &many[idx] : &sections[idx]);
             }
-            if (row == 0) {
-                assert_int_equal(pthread_create(&thread, NULL, leave_with_all, NULL), 0);
+            for (unsigned idx = 0; row == 0 && idx < SECTION_COUNT; idx += OWNED_COUNT) {
+                assert_int_equal(pthread_create(&thread, NULL, leave_with_some, &many[idx]), 0);
                 assert_int_equal(pthread_join(thread, NULL), 0);
-            } else {
+            }
+            if (row == 1) {
                 assert_int_equal(HeapFree(heap, 0, sections), TRUE);
             }
             _exit(sections_told == SECTION_COUNT ? 0 : 1);

@@ -168,6 +168,21 @@ static void declared_ranges_are_told_apart_by_place_size_and_name(void **state)
     }
 }
 
+/* Anywhere among the addresses, to the last of them. */
+static void a_declared_range_ends_with_the_addresses(void **state)
+{
+    (void)state;
+    watch_start("leak");
+    const PVOID low = (PVOID)0x1000; /* NOLINT: no memory, a number */
+    assert_int_equal(nth_verifier_module_load("all", low, UINTPTR_MAX - 0xFFFu),
+                     STATUS_INVALID_PARAMETER);
+    assert_int_equal(nth_verifier_module_load("low", low, 0x2000), STATUS_SUCCESS);
+    assert_int_equal(nth_verifier_module_unload(low), STATUS_SUCCESS);
+    assert_int_equal(nth_verifier_module_load("all", low, UINTPTR_MAX - 0x1000u), STATUS_SUCCESS);
+    assert_int_equal(newest("all")->info.high, UINTPTR_MAX);
+    assert_int_equal(nth_verifier_module_unload(low), STATUS_SUCCESS);
+}
+
 /* A scan of what the dynamic linker has leaves them alone. */
 static void a_declared_range_outlasts_scans(void **state)
 {
@@ -703,6 +718,7 @@ int main(void)
         TEST(without_a_folder_a_path_stays_relative),
         TEST(the_program_comes_first_and_has_its_own_name),
         TEST(declared_ranges_are_told_apart_by_place_size_and_name),
+        TEST(a_declared_range_ends_with_the_addresses),
         TEST(a_declared_range_outlasts_scans),
         TEST(what_differs_in_anything_is_another_module),
         TEST(a_hook_may_load_modules),

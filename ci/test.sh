@@ -143,7 +143,7 @@ sample_mutants() {
     local log=build/mutants.log began=$SECONDS commit
     echo "== mutants"
     commit=$(git rev-parse HEAD 2>/dev/null) || commit=1
-    if ci/planted.sh --mutants --sample 300 --seed "$commit" --floor 75 >"$log"; then
+    if ci/planted.sh --mutants --sample 300 --seed "$commit" --floor 80 >"$log"; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))

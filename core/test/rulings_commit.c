@@ -304,8 +304,7 @@ static void an_exception_of_the_routine_is_not_followed_by_another(void **state)
     assert_non_null(block);
     block[99] = 7;
     own.answer = ANSWER_RAISE;
-    const struct rig_outcome outcome =
-        rig_realloc(heap, HEAP_GENERATE_EXCEPTIONS, block, 0x20000);
+    const struct rig_outcome outcome = rig_realloc(heap, HEAP_GENERATE_EXCEPTIONS, block, 0x20000);
     assert_true(outcome.raised);
     assert_int_equal(outcome.record.ExceptionCode, 0xE0001234u);
     assert_int_equal(outcome.reports, 0);

@@ -257,7 +257,7 @@ static void an_altered_entry_is_refused(void **state)
     uint8_t *block = HeapAlloc(heap, 0, PLAIN);
     uint8_t *large = HeapAlloc(heap, 0, 0x100000);
     const PVOID bad[] = {block + 1,       block + 16,     large + 16,     (uint8_t *)heap + 8,
-                         rig_heap_new(),      (PVOID)1,       rig_foreign(5), rig_foreign(8),
+                         rig_heap_new(),  (PVOID)1,       rig_foreign(5), rig_foreign(8),
                          rig_foreign(10), rig_foreign(12)};
     for (size_t idx = 0; idx < sizeof(bad) / sizeof(bad[0]); idx++) {
         PROCESS_HEAP_ENTRY entry = {.lpData = bad[idx], .cbData = 77};
@@ -291,8 +291,8 @@ static void an_entry_that_cannot_be_used_is_refused(void **state)
 }
 
 /* D70 */
-/* Of a kind that its place is not: pages that are there called a range that is not, and blocks where
- * there are no pages. */
+/* Of a kind that its place is not: pages that are there called a range that is not, and blocks
+ * where there are no pages. */
 static void an_entry_of_another_kind_is_refused(void **state)
 {
     (void)state;

@@ -2,8 +2,8 @@
  *
  * The verifier at its edges: names beyond ASCII, tables that grow or cannot, several areas of
  * pages, logs in files, ELF files that are not what they were, faults under its lock. */
-#include "support/image.h"
 #include "support/forge.h"
+#include "support/image.h"
 #include "support/watch.h"
 #include "support/wild.h"
 

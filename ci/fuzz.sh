@@ -5,7 +5,7 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 usage: ci/fuzz.sh [--help] [--engine E] [--jobs N] [--seconds N | --hours N] [--timeout N] [--json]
-                  [--merge] [--bench] [--preset P] [--from DIR] [TARGET...]
+                  [--merge] [--bench] [--floors] [--preset P] [--from DIR] [TARGET...]
 
 Installs what is missing, builds the targets for their engines, and runs each target (default: all)
 for a share of the time. It starts from corpus/ and from what former runs found, which stays outside
@@ -21,7 +21,10 @@ and every finding with the command that shows it again.
   --timeout N   an input that takes so many seconds is a finding, default 25
   --json        one object a line instead of the table
   --merge       add inputs that reach something new to corpus/*/found (ci/corpus.sh merge)
-  --bench       then run heaprig bench on each corpus, and say how near fuzzing comes to its rate
+  --bench       then run heaprig bench on each corpus, and say how near fuzzing comes to its rate, both
+                by processor time
+  --floors      --bench, and a target fails that makes less than half of bench's calls, takes more than
+                100 ms of the processor for an input, or more than 200 MiB
   --preset P    libFuzzer's build: fuzz (default: ASan and UBSan), fuzz-msan or fuzz-tsan
   --from DIR    take bin/, corpus/ and targets.list from DIR instead of building, and AFL++'s builds
                 from DIR/afl, DIR/afl-plain and DIR/afl-cmplog
@@ -29,7 +32,7 @@ and every finding with the command that shows it again.
 
 Ctrl-C ends the run early; the table is printed all the same. Exit status: 1 when there is a finding,
 or when a target ran fewer than 1,000 inputs, has no coverage counters, or exercised fewer clauses
-than its corpus alone; 2 bad usage, an engine that cannot be installed, a full disk, a fuzzer that was
+than its corpus alone, or is below a floor that was asked for; 2 bad usage, an engine that cannot be installed, a full disk, a fuzzer that was
 killed. Whatever ends it, corpora and findings stay where they are.
 TEXT
 }
@@ -44,7 +47,7 @@ number() {
 }
 
 seconds=120 timeout=25 json=no merge=no from='' targets=() engine=libfuzzer jobs='' preset=fuzz
-bench_wanted=no
+bench_wanted=no floors=no
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -84,6 +87,7 @@ while [ $# -gt 0 ]; do
     --json) json=yes ;;
     --merge) merge=yes ;;
     --bench) bench_wanted=yes ;;
+    --floors) bench_wanted=yes floors=yes ;;
     -*) die 2 "unknown option '$1', see --help" ;;
     *) targets+=("$1") ;;
     esac
@@ -105,6 +109,9 @@ inputs_min=1000
 findings_max=3 # of one process: then it is not started again
 start_mib=256  # free on the disk, or nothing is begun
 run_mib=64     # free on the disk, or the run ends
+rate_min=50    # percent of what heaprig bench makes
+slowest_max=100 # ms
+memory_max=200  # MiB
 
 # ---- Build ----------------------------------------------------------------------------------------
 
@@ -136,7 +143,9 @@ for kind in "${builds[@]}"; do
     ci/setup.sh build fuzz "$(fleet_part "$preset_of")" >&2 || exit 2
     mkdir -p "build/$preset_of"
     printf 'building preset %s, log in %s\n' "$preset_of" "build/$preset_of/build.log" >&2
-    { cmake --preset "$preset_of" && cmake --build --preset "$preset_of" --target heaprig_fuzz; } \
+    wanted=(heaprig_fuzz)
+    [ "$bench_wanted" = no ] || wanted+=(heaprig)
+    { cmake --preset "$preset_of" && cmake --build --preset "$preset_of" --target "${wanted[@]}"; } \
         >"build/$preset_of/build.log" 2>&1 || {
         cat "build/$preset_of/build.log" >&2
         die 1 "the build failed"
@@ -264,7 +273,15 @@ times_line() {
     fi
 }
 
-# API calls a second of `heaprig bench` on the same corpus, in the same build, 0 where there is none.
+# API calls of a target a second of processor time, the engine's included.
+rate_of() {
+    local spent
+    spent=$(word "$1" $(($(times_at "$1") + 6)))
+    echo $((spent > 0 ? $(word "$1" 1) * 1000000 / (spent / 1000 + 1) : 0))
+}
+
+# API calls a second of `heaprig bench` on the same corpus, in the same build, by processor time as well; 0
+# where there is none.
 bench_of() {
     local program=${programs[${builds[0]}]}/bin/heaprig
     if [ "$bench_wanted" = yes ] && [ -x "$program" ] && [ "$stop" = no ]; then
@@ -403,6 +420,25 @@ complaints() {
     fi
 }
 
+# What is below a floor, a line each: TARGET RATE BENCH.
+below_floors() {
+    local at slowest memory
+    at=$(times_at "$1.stats")
+    slowest=$(($(word "$1.stats" $((at + 4))) / 1000000))
+    memory=$(($(word "$1.stats" $((at + 5))) / 1024))
+    if [ "$3" -eq 0 ]; then
+        echo "heaprig bench gave no rate to compare with"
+    elif [ $(($2 * 100 / $3)) -lt "$rate_min" ]; then
+        echo "makes $(($2 * 100 / $3)) % of heaprig bench's calls, expected $rate_min or more"
+    fi
+    if [ "$slowest" -gt "$slowest_max" ]; then
+        echo "its slowest input took $slowest ms of the processor, expected $slowest_max at most"
+    fi
+    if [ "$memory" -gt "$memory_max" ]; then
+        echo "took $memory MiB, expected $memory_max at most"
+    fi
+}
+
 status=0
 if [ "$json" = no ]; then
     printf '%-20s %10s %10s %12s %15s %13s %9s\n' target inputs inputs/s 'API calls/s' \
@@ -419,13 +455,18 @@ for target in "${ran[@]}"; do
     edges_all=$(edges_all_of "$target")
     at=$(times_at "$target.stats")
     bench=0
+    rate=0
     if [ "$judged" -gt 0 ]; then
         bench=$(bench_of "$target")
+        rate=$(rate_of "$target.stats")
     fi
-    echo "$((calls / took)) ${bench:-0}" >"$run/$target.rate"
+    echo "$rate ${bench:-0}" >"$run/$target.rate"
     sort "$run/$target.findings" | awk -F'\t' '!seen[$1]++' >"$run/$target.distinct"
     findings=$(wc -l <"$run/$target.distinct")
     complaints "$inputs" "$edges_all" "$exercised" "$replayed" "$(word "$target.replay" 0)" >>"$run/$target.complaints"
+    if [ "$floors" = yes ] && [ "$judged" -gt 0 ] && [ "$stop" = no ]; then
+        below_floors "$target" "$rate" "${bench:-0}" >>"$run/$target.complaints"
+    fi
     if [ "$findings" -gt 0 ] || [ -s "$run/$target.complaints" ]; then
         status=1
     fi
@@ -439,13 +480,15 @@ for target in "${ran[@]}"; do
             --argjson run_ns "$(word "$target.stats" $((at + 3)))" \
             --argjson slowest_ns "$(word "$target.stats" $((at + 4)))" \
             --argjson memory_kib "$(word "$target.stats" $((at + 5)))" --argjson bench "${bench:-0}" \
+            --argjson rate "$rate" \
             --arg engine "$engine" --argjson jobs "$jobs" --arg stability "$(afl_stability "$target")" \
             --argjson exercised "$exercised" --argjson replayed "$replayed" --argjson judged "$judged" \
             --rawfile findings "$run/$target.distinct" --rawfile complaints "$run/$target.complaints" '
             {$target, $inputs, $seconds, inputs_per_s: ($inputs / $seconds | floor),
              calls_per_s: ($calls / $seconds | floor), $edges, $edges_all,
              clauses: $exercised, clauses_of_corpus: $replayed, clauses_judged: $judged, $faults,
-             $engine, $jobs, bench_calls_per_s: $bench, afl_stability: ($stability | tonumber? // null),
+             $engine, $jobs, bench_calls_per_s: $bench,
+             calls_per_processor_s: $rate, afl_stability: ($stability | tonumber? // null),
              $engine_ns, $decode_ns, $core_ns, $run_ns, $slowest_ns, $memory_kib,
              findings: [$findings | split("\n")[] | select(. != "") | split("\t") |
                         {what: .[0], command: .[1]}],
@@ -469,7 +512,7 @@ if [ "$json" = no ]; then
             printf '%s: %s' "$target" "$line"
             read -r rate bench <"$run/$target.rate"
             if [ "$bench" -gt 0 ]; then
-                printf '; %d %% of what heaprig bench makes, a process' $((rate * 100 / jobs / bench))
+                printf '; %d %% of what heaprig bench makes' $((rate * 100 / bench))
             fi
             if [ "$engine" != libfuzzer ]; then
                 printf '; AFL++ stability %s %%' "$(afl_stability "$target")"

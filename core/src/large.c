@@ -183,7 +183,7 @@ void nth_large_drop(struct nth_region *region)
     const uint64_t committed = region->committed_pages * NTH_PAGE_BYTES + NTH_PAGE_BYTES;
     void *hold = (void *)(uintptr_t)region->hold_base;
     const size_t bytes = (size_t)region->hold_bytes;
-    nth_forget(nth_region_place(region, 0), (size_t)region->bytes);
+    nth_forget(nth_region_place(region, 0), (size_t)region->committed_pages * NTH_PAGE_BYTES);
     nth_process_lock();
     nth_map_remove(hold, bytes);
     nth_process_unlock();

@@ -39,9 +39,11 @@ struct nth_arena {
  * below every sanitizer's shadow, in 32 bits as well. Wherever that is taken it is somewhere else. */
 #define PLACE_WANTED 0x10000000u
 
-/* An arena that has touched so many times its limit gives all pages back at the next reset; until
- * then they are kept, because the next program commits most of them again. */
-#define KEPT_TIMES 4u
+/* What was touched is kept over a reset, because the next program commits the low pages again. An
+ * arena that has touched half as much again as it may commit at once gives the memory of large
+ * pieces back when they are decommitted, and all beyond its limit at the next reset: so it takes
+ * its limit and little more, whatever runs on it. */
+#define SPARE_PART 2u /* of the limit */
 
 /* So many pages at a time cost less to drop than to zero. */
 #define DROP_PAGES 16u
@@ -173,6 +175,11 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     return NTH_SEAM_OK;
 }
 
+static bool touched_much(const struct nth_arena *arena)
+{
+    return arena->touched_pages > arena->commit_max_pages + arena->commit_max_pages / SPARE_PART;
+}
+
 static enum nth_seam_status arena_decommit(void *self, const struct nth_site *site, void *base,
                                            size_t bytes)
 {
@@ -181,6 +188,9 @@ static enum nth_seam_status arena_decommit(void *self, const struct nth_site *si
     const size_t first = page_of(arena, base);
     if (!arena->resident && mprotect(base, bytes, PROT_NONE) != 0) {
         return NTH_SEAM_REFUSED;
+    }
+    if (touched_much(arena) && bytes / NTH_PAGE_BYTES >= DROP_PAGES) {
+        (void)madvise(base, bytes, MADV_DONTNEED);
     }
     if (!arena->resident) {
         nth_forget(base, bytes);
@@ -275,11 +285,12 @@ struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
     return arena;
 }
 
-/* Every run of pages whose bits are set in `map`, up to the highest page: its place and size. */
-static void runs_each(struct nth_arena *arena, const uint64_t *map,
+/* Every run of pages whose bits are set in `map`, from a multiple of 64 up to the highest page: its
+ * place and size. */
+static void runs_each(struct nth_arena *arena, const uint64_t *map, size_t first,
                       void (*each)(char *place, size_t bytes))
 {
-    for (size_t word = 0; word < map_words(arena->high_page); word++) {
+    for (size_t word = first / 64; word < map_words(arena->high_page); word++) {
         uint64_t left = map[word];
         while (left != 0) {
             const size_t bit = (size_t)__builtin_ctzll(left);
@@ -315,21 +326,32 @@ static void run_plain(char *place, size_t bytes)
     (void)mprotect(place, bytes, PROT_READ | PROT_WRITE);
 }
 
+/* Pages beyond the limit are as if they had never been committed. */
+static void high_drop(struct nth_arena *arena)
+{
+    const size_t kept_words = map_words(arena->commit_max_pages);
+    const size_t words = map_words(arena->high_page);
+    runs_each(arena, arena->touched, kept_words * 64, run_drop);
+    for (size_t word = kept_words; word < words; word++) {
+        arena->touched_pages -= (size_t)__builtin_popcountll(arena->touched[word]);
+        arena->touched[word] = 0;
+    }
+    arena->high_page = words < kept_words ? arena->high_page : kept_words * 64;
+}
+
 void nth_arena_reset(struct nth_arena *arena)
 {
     const size_t words = map_words(arena->high_page);
-    if (arena->touched_pages / KEPT_TIMES > arena->commit_max_pages) {
-        runs_each(arena, arena->touched, run_drop);
-        memset(arena->touched, 0, words * sizeof(uint64_t));
-        arena->touched_pages = 0;
-        arena->high_page = 0;
-    } else if (arena->resident) {
-        runs_each(arena, arena->committed, run_poison);
-        if (arena->has_executable) {
-            runs_each(arena, arena->executable, run_plain);
-        }
+    if (!arena->resident) {
+        runs_each(arena, arena->committed, 0, run_close);
     } else {
-        runs_each(arena, arena->committed, run_close);
+        runs_each(arena, arena->committed, 0, run_poison);
+        if (arena->has_executable) {
+            runs_each(arena, arena->executable, 0, run_plain);
+        }
+    }
+    if (touched_much(arena)) {
+        high_drop(arena);
     }
     memset(arena->executable, 0, words * sizeof(uint64_t));
     arena->has_executable = false;

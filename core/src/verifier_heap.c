@@ -94,10 +94,7 @@ bool nth_verified_create_refused(const struct nth_caller *caller)
 {
     struct nth_look look = {.caller = caller};
     nth_modules_look();
-    nth_stack_take(&look.stack, caller->address);
-    void *outer = nth_verifier_enter();
-    look.owner = nth_stack_owner(&look.stack);
-    nth_verifier_leave(outer);
+    nth_look_stack(&look);
     return nth_look_starved(&look, NTH_LOWRES_VIRTUAL_ALLOC);
 }
 
@@ -125,9 +122,8 @@ ULONG nth_verified_create_flags(void)
 void nth_verified_created(const struct nth_caller *caller, HANDLE handle, ULONG flags)
 {
     struct nth_look look = {.caller = caller, .handle = handle};
-    nth_stack_take(&look.stack, caller->address);
+    nth_look_stack(&look);
     void *outer = nth_verifier_enter();
-    look.trace = nth_trace_intern(&look.stack);
     (void)nth_watched_of(handle);
     nth_verifier.heap_count++;
     nth_verifier_leave(outer);
@@ -206,9 +202,7 @@ void nth_verified_listing(const struct nth_caller *caller, ULONG count)
     if (!nth_verifier.marks) {
         return;
     }
-    nth_stack_take(&look.stack, caller->address);
     void *outer = nth_verifier_enter();
-    look.trace = nth_trace_intern(&look.stack);
     const ULONG known = nth_verifier.heap_count + process;
     nth_verifier_leave(outer);
     if (known != count) {

@@ -40,9 +40,42 @@ struct nth_watched_heap *nth_watched_of(HANDLE handle)
     return heap;
 }
 
+/* Who calls, by the stack. */
+static void stack_look(struct nth_look *look)
+{
+    nth_stack_take(&look->stack, look->caller->address);
+    void *outer = nth_verifier_enter();
+    look->trace = nth_trace_intern(&look->stack);
+    look->owner = nth_stack_owner(&look->stack);
+    nth_verifier_leave(outer);
+}
+
+/* Stacks of blocks are kept, and names of modules decide whether memory is refused. In other layers
+ * a stack is taken for a stop only. */
+static bool stack_wanted(void)
+{
+    const struct nth_verifier_settings *set = &nth_verifier.set;
+    return nth_verifier.tracks ||
+           (nth_verifier_has(NTH_VERIFY_LOWRES) &&
+            (strcmp(set->lowres_include, "*") != 0 || set->lowres_exclude[0] != '\0'));
+}
+
+void nth_look_stack(struct nth_look *look)
+{
+    look->stack.count = 0;
+    look->trace = NULL;
+    look->owner = NULL;
+    if (stack_wanted()) {
+        stack_look(look);
+    }
+}
+
 void nth_look_stop(struct nth_look *look, ULONG code, ULONG_PTR first, ULONG_PTR second,
                    ULONG_PTR third, ULONG_PTR fourth)
 {
+    if (look->stack.count == 0) {
+        stack_look(look);
+    }
     const struct nth_stop_wish wish = {
         .code = code, .parameter = {first, second, third, fourth}, .trace = look->trace};
     nth_stop(&wish);
@@ -68,8 +101,8 @@ static ULONG intruded(struct nth_look *look, struct nth_watched_heap *heap)
     return other;
 }
 
-/* Begin: stack, owner, heap. False when the handle names none, and the stop was made; without the
- * heaps layer the plain call tells of it. */
+/* Begin: stack and owner where they are wanted, heap. False when the handle names none, and the
+ * stop was made; without the heaps layer the plain call tells of it. */
 bool nth_look_begin(struct nth_look *look, const struct nth_caller *caller, HANDLE handle,
                     ULONG flags)
 {
@@ -82,15 +115,13 @@ bool nth_look_begin(struct nth_look *look, const struct nth_caller *caller, HAND
     look->track = NULL;
     look->watched = NULL;
     nth_modules_look();
-    nth_stack_take(&look->stack, caller->address);
+    nth_look_stack(look);
     const struct nth_slot *slot = nth_visit(handle);
     const uint64_t own = slot != NULL ? slot->flags : 0;
     nth_visit_end();
     look->raises = ((own | flags) & HEAP_GENERATE_EXCEPTIONS) != 0;
     ULONG other = 0;
     void *outer = nth_verifier_enter();
-    look->trace = nth_trace_intern(&look->stack);
-    look->owner = nth_stack_owner(&look->stack);
     if (slot != NULL) {
         look->watched = nth_watched_of(handle);
         if (look->watched != NULL && nth_verifier.marks && (own & HEAP_NO_SERIALIZE) != 0) {
@@ -328,7 +359,8 @@ static void examine_unknown(struct nth_look *look, const void *block, bool freei
     nth_stop(&look->wish);
 }
 
-/* Held back by the free check alone: for the heap it is a block in use, and would be freed or moved. */
+/* Held back by the free check alone: for the heap it is a block in use, and would be freed or
+ * moved. */
 static void note_held(const struct nth_look *look, const void *block)
 {
     struct nth_call call;

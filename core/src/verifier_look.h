@@ -12,9 +12,9 @@ struct nth_look {
     const struct nth_caller *caller;
     HANDLE handle;
     ULONG flags;
-    struct nth_stack stack;
+    struct nth_stack stack; /* empty where no stack is wanted */
     const struct nth_trace *trace;
-    struct nth_module *owner;
+    struct nth_module *owner; /* NULL where no stack is wanted, too */
     struct nth_watched_heap *watched;
     struct nth_track *track; /* of the block concerned, live and of this heap */
     struct nth_stop_wish wish;
@@ -23,11 +23,15 @@ struct nth_look {
     bool held;     /* the block concerned was freed, and is held back */
 };
 
-/* Begin: stack, owner, heap. False when the handle names none, and the stop was made; without the
- * heaps layer the plain call tells of it. nth_look_end must follow in any case. */
+/* Begin: stack and owner where they are wanted, heap. False when the handle names none, and the
+ * stop was made; without the heaps layer the plain call tells of it. nth_look_end must follow in
+ * any case. */
 bool nth_look_begin(struct nth_look *look, const struct nth_caller *caller, HANDLE handle,
                     ULONG flags);
 void nth_look_end(struct nth_look *look);
+
+/* Stack and owner of the caller, where they are wanted; else none. */
+void nth_look_stack(struct nth_look *look);
 
 /* Make a stop about this call; no lock is held. */
 void nth_look_stop(struct nth_look *look, ULONG code, ULONG_PTR first, ULONG_PTR second,

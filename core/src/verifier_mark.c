@@ -14,7 +14,22 @@
 #define STAMP_END_FULL 0xDCBABBBBu
 #define STAMP_FREED 1u /* subtracted */
 
-NTH_GLANCE static bool is_filled(const char *at, uint8_t value, size_t bytes)
+/* By words where they are aligned: large blocks are filled whole. Volatile: a compiler would make
+ * calls of it, which sanitizers watch. */
+typedef uint64_t any_word __attribute__((may_alias));
+
+static uint64_t word_of(uint8_t value)
+{
+    return value * 0x0101010101010101u;
+}
+
+static size_t bytes_to_word(const char *at, size_t bytes)
+{
+    const size_t odd = (0 - (uintptr_t)at) % sizeof(uint64_t);
+    return odd < bytes ? odd : bytes;
+}
+
+NTH_GLANCE static bool bytes_filled(const char *at, uint8_t value, size_t bytes)
 {
     const volatile uint8_t *byte = (const volatile uint8_t *)at;
     for (size_t idx = 0; idx < bytes; idx++) {
@@ -25,12 +40,41 @@ NTH_GLANCE static bool is_filled(const char *at, uint8_t value, size_t bytes)
     return true;
 }
 
-NTH_GLANCE void nth_mark_fill(char *at, uint8_t value, size_t bytes)
+NTH_GLANCE static bool is_filled(const char *at, uint8_t value, size_t bytes)
+{
+    const size_t head = bytes_to_word(at, bytes);
+    const size_t words = (bytes - head) / sizeof(uint64_t);
+    const uint64_t wanted = word_of(value);
+    const volatile any_word *word = (const volatile any_word *)(uintptr_t)(at + head);
+    for (size_t idx = 0; idx < words; idx++) {
+        if (word[idx] != wanted) {
+            return false;
+        }
+    }
+    const size_t done = head + words * sizeof(uint64_t);
+    return bytes_filled(at, value, head) && bytes_filled(at + done, value, bytes - done);
+}
+
+NTH_GLANCE static void bytes_fill(char *at, uint8_t value, size_t bytes)
 {
     volatile uint8_t *byte = (volatile uint8_t *)at;
     for (size_t idx = 0; idx < bytes; idx++) {
         byte[idx] = value;
     }
+}
+
+NTH_GLANCE void nth_mark_fill(char *at, uint8_t value, size_t bytes)
+{
+    const size_t head = bytes_to_word(at, bytes);
+    const size_t words = (bytes - head) / sizeof(uint64_t);
+    const uint64_t filling = word_of(value);
+    volatile any_word *word = (volatile any_word *)(uintptr_t)(at + head);
+    for (size_t idx = 0; idx < words; idx++) {
+        word[idx] = filling;
+    }
+    const size_t done = head + words * sizeof(uint64_t);
+    bytes_fill(at, value, head);
+    bytes_fill(at + done, value, bytes - done);
 }
 
 NTH_GLANCE static void put(char *at, const void *from, size_t bytes)

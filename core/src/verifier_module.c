@@ -157,7 +157,7 @@ static bool is_pass_through(const char *name)
     return nth_names_have(nth_verifier.set.pass_through, name);
 }
 
-static void keepers_find(struct nth_module *module)
+static void keepers_search(struct nth_module *module)
 {
     for (size_t idx = 0; idx < sizeof(keepers) / sizeof(keepers[0]); idx++) {
         uintptr_t *range = &module->keeps[2u * module->keeps_count];
@@ -166,6 +166,28 @@ static void keepers_find(struct nth_module *module)
         if (nth_symbol_range(module, keepers[idx], helpers, &range[0], &range[1])) {
             module->keeps_count++;
         }
+    }
+}
+
+/* The file is searched once for as long as it is the same: a process may start the verifier many
+ * times. The lock is held. */
+static void keepers_find(struct nth_module *module)
+{
+    static struct nth_module last; /* with keeps as offsets */
+    const bool known = module->build_id_bytes > 0 &&
+                       module->build_id_bytes == last.build_id_bytes &&
+                       memcmp(module->build_id, last.build_id, sizeof(last.build_id)) == 0;
+    if (!known) {
+        keepers_search(module);
+        last = *module;
+        for (unsigned idx = 0; idx < 2u * last.keeps_count; idx++) {
+            last.keeps[idx] -= module->info.base;
+        }
+        return;
+    }
+    module->keeps_count = last.keeps_count;
+    for (unsigned idx = 0; idx < 2u * last.keeps_count; idx++) {
+        module->keeps[idx] = last.keeps[idx] + module->info.base;
     }
 }
 

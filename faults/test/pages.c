@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -290,6 +291,63 @@ static void new_pages_have_rubbish_in_them(void **state)
     }
 }
 
+/* ---- What an arena takes of the machine ---- */
+
+#define SPAN ((size_t)0x1000000)
+#define LIMIT ((size_t)0x100000)
+
+static size_t machine_bytes(const struct nth_pages *of)
+{
+    static unsigned char there[SPAN / PAGE];
+    size_t bytes = 0;
+    memset(there, 0, sizeof(there));
+    assert_int_equal(mincore((void *)of->low, SPAN, there), 0);
+    for (size_t idx = 0; idx < sizeof(there); idx++) {
+        bytes += (there[idx] & 1u) * PAGE;
+    }
+    return bytes;
+}
+
+/* Half of the limit at a time, in ever other places, and written to. */
+static void touch(const struct nth_pages *of, bool keep)
+{
+    void *base = NULL;
+    assert_int_equal(of->reserve(of->self, NULL, LIMIT / 2, &base), NTH_SEAM_OK);
+    assert_int_equal(of->commit(of->self, NULL, base, LIMIT / 2, FALSE), NTH_SEAM_OK);
+    for (size_t at = 0; at < LIMIT / 2; at += PAGE) {
+        assert_int_equal(*((char *)base + at), 0);
+    }
+    memset(base, 0xA5, LIMIT / 2);
+    if (!keep) {
+        assert_int_equal(of->release(of->self, NULL, base, LIMIT / 2), NTH_SEAM_OK);
+    }
+}
+
+static void an_arena_takes_its_limit_and_little_more(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < 3; kind++) {
+        struct nth_arena *own = kind == 0   ? nth_arena_create(SPAN, LIMIT)
+                                : kind == 1 ? nth_arena_create_resident(SPAN, LIMIT)
+                                            : nth_arena_create_open(SPAN, LIMIT);
+        const struct nth_pages *of = nth_arena_pages(own);
+        for (unsigned round = 0; round < 3; round++) {
+            for (unsigned piece = 0; piece < 20; piece++) {
+                touch(of, false);
+                assert_in_range(machine_bytes(of), 0, LIMIT * 2);
+            }
+            touch(of, true);
+            nth_arena_reset(own);
+            assert_in_range(machine_bytes(of), PAGE, LIMIT); /* the low part is kept */
+        }
+        touch(of, true);
+        touch(of, true);
+        nth_arena_reset(own);
+        assert_int_equal(machine_bytes(of), LIMIT); /* all that a usual run touches is kept */
+        nth_arena_destroy(own);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -306,6 +364,7 @@ int main(void)
         TEST(a_lie_is_told_where_it_is_asked_for),
         TEST(less_is_one_page),
         TEST(new_pages_have_rubbish_in_them),
+        cmocka_unit_test(an_arena_takes_its_limit_and_little_more),
     };
     return cmocka_run_group_tests_name("faulty pages", tests, NULL, NULL);
 }

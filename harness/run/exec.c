@@ -348,7 +348,8 @@ struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program 
         if (!rig_run_record(exec, record, idx) || exec->ended || !rig_plans_settle(exec, idx)) {
             break;
         }
-        if (every != 0 && !exec->watch.on && idx % every == every - 1 && !rig_check_all(exec, RIG_PHASE_CHECK)) {
+        if (every != 0 && !exec->watch.on && idx % every == every - 1 && rig_may_look(exec) &&
+            !rig_check_all(exec, RIG_PHASE_CHECK)) {
             break;
         }
     }

@@ -15,6 +15,7 @@ struct rig_options {
     const struct rig_subject *subject;
     bool abort_on_finding; /* end the process in a function named after the rule */
     unsigned check_every;  /* look at everything after so many operations; 0: only at the end */
+    uint64_t look_calls;   /* which, and CHECK, ends after so many calls of a run; 0: never */
     bool judge;            /* false: run, but judge nothing (to see what judging costs) */
     /* Called after each step was judged, before the model moves on; may be NULL. */
     void (*watch)(void *context, const struct rig_step *step, const struct rig_judge *judge);

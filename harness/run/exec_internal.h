@@ -304,6 +304,8 @@ typedef bool (*rig_perform)(struct rig_exec *exec, struct rig_step *step);
     bool rig_do_##name(struct rig_exec *exec, struct rig_step *step);
 #include "../program/op.def"
 
+/* The run may still look at everything: it has not made too many calls. */
+bool rig_may_look(const struct rig_exec *exec);
 /* A look at everything, and the end of a run. False: finding. */
 bool rig_check_all(struct rig_exec *exec, enum rig_phase phase);
 bool rig_finish(struct rig_exec *exec);

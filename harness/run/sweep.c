@@ -37,6 +37,19 @@ static bool runs_left(const struct sweeping *sweeping)
     return !sweeping->over && (most == 0 || sweeping->swept.run_count < most);
 }
 
+static bool strikes_left(const struct sweeping *sweeping)
+{
+    const uint64_t most = sweeping->sweep->work_max;
+    return runs_left(sweeping) && (most == 0 || sweeping->swept.work_count < most);
+}
+
+static void run_note(struct sweeping *sweeping, const struct rig_verdict *verdict,
+                     const struct rig_refusals *told)
+{
+    sweeping->swept.run_count++;
+    sweeping->swept.work_count += verdict->call_count + told->last_call_count;
+}
+
 /* One run without faults; false when a rule does not hold in it. */
 static bool count(struct sweeping *sweeping, uint64_t *digest)
 {
@@ -44,7 +57,7 @@ static bool count(struct sweeping *sweeping, uint64_t *digest)
     rig_exec_plan(sweeping->exec, &nothing, 0);
     const struct rig_verdict verdict = rig_exec_run(sweeping->exec, sweeping->program);
     const struct rig_refusals told = refusals(sweeping->exec);
-    sweeping->swept.run_count++;
+    run_note(sweeping, &verdict, &told);
     sweeping->swept.call_count = told.last_call_count;
     *digest = told.last_digest;
     if (verdict.found) {
@@ -86,8 +99,9 @@ static bool strike(struct sweeping *sweeping, enum fault_plan_kind kind, uint16_
     }
     rig_exec_plan(sweeping->exec, &plan, look);
     const struct rig_verdict verdict = rig_exec_run(sweeping->exec, sweeping->program);
-    const uint64_t refused = refusals(sweeping->exec).last_over_count;
-    sweeping->swept.run_count++;
+    const struct rig_refusals told = refusals(sweeping->exec);
+    const uint64_t refused = told.last_over_count;
+    run_note(sweeping, &verdict, &told);
     sweeping->swept.refusal_count += refused;
     if (verdict.found) {
         found(sweeping, &plan, &verdict);
@@ -115,12 +129,12 @@ struct rig_swept rig_sweep(struct rig_exec *exec, const struct rig_program *prog
         wanted[number - 1] = sweep->wanted == NULL || sweep->wanted(sweep->context, number);
         sweeping.swept.left_out_count += !wanted[number - 1];
     }
-    for (uint16_t number = 1; met && number <= last && runs_left(&sweeping); number++) {
+    for (uint16_t number = 1; met && number <= last && strikes_left(&sweeping); number++) {
         if (!wanted[number - 1]) {
             continue;
         }
         met = strike(&sweeping, FAULT_PLAN_NTH, number, looks[number - 1]);
-        met = runs_left(&sweeping) &&
+        met = strikes_left(&sweeping) &&
               strike(&sweeping, FAULT_PLAN_FROM, number, looks[number - 1]) && met;
     }
     rig_exec_plan(exec, NULL, 0);

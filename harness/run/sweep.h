@@ -13,6 +13,7 @@
 /* What a caller may choose. */
 struct rig_sweep {
     uint32_t runs_max; /* no more runs than that; 0: as many as it takes */
+    uint64_t work_max; /* none with a plan after so much work (see rig_swept); 0: likewise */
     /* Called before the runs that strike call `number`: false leaves them out. May be NULL. */
     bool (*wanted)(void *context, uint64_t number);
     /* Called before each run with a plan; false: no more of them. May be NULL. */
@@ -25,6 +26,7 @@ struct rig_sweep {
 struct rig_swept {
     uint64_t call_count;     /* page calls of the program without faults */
     uint64_t run_count;      /* all of them */
+    uint64_t work_count;     /* calls of the subject and page calls, in all runs */
     uint64_t left_out_count; /* calls that were not wanted */
     uint64_t refusal_count;  /* of plans */
     uint32_t finding_count;

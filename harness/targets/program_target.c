@@ -17,9 +17,13 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define SWEEP_RUNS 64u /* of one program */
-#define SWEEP_RUNS_LEAST 4u
-#define SWEEP_CALLS 16384u /* of the subject, in all of them together, about */
+#define SWEEP_RUNS 64u   /* of one program */
+#define SWEEP_WORK 8192u /* calls of the subject and for pages, in all of them together, about */
+#define SWEEP_PART 4u    /* a program with more calls than that part of it is not swept here */
+
+/* An input has a tenth of a second. What looks at everything again and again stops at so many
+ * calls; the end of a run looks once more in any case. */
+#define LOOK_CALLS 16384u
 
 /* Features of this input, each 0 or 1. */
 static uint64_t features[RIG_CLAUSE_COUNT];
@@ -111,6 +115,17 @@ static void memory_count(void)
     }
 }
 
+/* ---- Memory ---- */
+
+/* What the targets take from ASan's own allocator is small and short-lived: subjects have memory of
+ * their own, which they poison themselves. Without a bound on what it holds back after a free, the
+ * engine's vectors come to 256 MiB there. ASAN_OPTIONS goes before. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1:quarantine_size_mb=8";
+}
+
 /* ---- Inputs ---- */
 
 void rig_target_begin(unsigned check_every)
@@ -123,6 +138,7 @@ void rig_target_begin(unsigned check_every)
         .subject = rig_subject_core(),
         .abort_on_finding = true,
         .check_every = check_every,
+        .look_calls = LOOK_CALLS,
         .judge = true,
         .watch = tell,
         .clock_ns = monotonic_ns,
@@ -154,13 +170,14 @@ static void features_hand_over(void)
 }
 
 /* Its features are those of its faults, not of the program: they are not counted. A long program is
- * run fewer times. */
+ * run fewer times, or not at all: an input has a tenth of a second, and `heaprig sweep` has no such
+ * bound. */
 static void sweep(const struct rig_program *program, const struct rig_verdict *once)
 {
-    const uint64_t runs = SWEEP_CALLS / (once->call_count + 1);
-    const struct rig_sweep shortly = {
-        .runs_max = runs < SWEEP_RUNS ? (uint32_t)runs + SWEEP_RUNS_LEAST : SWEEP_RUNS,
-    };
+    const struct rig_sweep shortly = {.runs_max = SWEEP_RUNS, .work_max = SWEEP_WORK};
+    if (once->call_count > SWEEP_WORK / SWEEP_PART) {
+        return;
+    }
     rig_exec_features(exec, NULL);
     const struct rig_swept swept = rig_sweep(exec, program, &shortly);
     rig_exec_features(exec, (uint8_t *)features);
@@ -203,13 +220,18 @@ static void modules_tell(void)
 int rig_target_run(const uint8_t *bytes, size_t len_bytes)
 {
     static uint64_t ended;
+    static uint64_t processor_ended;
     modules_tell();
     const uint64_t processor = ns_of(CLOCK_PROCESS_CPUTIME_ID);
     const uint64_t began = monotonic_ns();
     rig_stats_add(&stats->inputs, 1);
     rig_stats_add(&stats->engine_ns, ended == 0 ? 0 : began - ended);
     const int result = decode_and_run(bytes, len_bytes, began);
-    rig_stats_max(&stats->slowest_ns, ns_of(CLOCK_PROCESS_CPUTIME_ID) - processor);
+    const uint64_t processor_now = ns_of(CLOCK_PROCESS_CPUTIME_ID);
+    rig_stats_max(&stats->slowest_ns, processor_now - processor);
+    rig_stats_add(&stats->processor_ns,
+                  processor_now - (processor_ended == 0 ? processor : processor_ended));
+    processor_ended = processor_now;
     memory_count();
     ended = monotonic_ns();
     rig_stats_add(&stats->run_ns, ended - began);

@@ -16,7 +16,8 @@
  *        when it was made, 3 when the heap reported it as well
  *   then, of targets whose inputs are programs, five words of time in nanoseconds: between inputs
  *        (the engine), decoding, inside calls of the subject, all of decoding, running and judging,
- *        and processor time of the slowest input; then the memory of the largest process in KiB
+ *        and processor time of the slowest input; then the memory of the largest process in KiB,
+ * and processor time of all since the first input, the engine's too
  *
  * Words are of 8 bytes, in the machine's own order. */
 #ifndef RIG_TARGETS_STATS_H
@@ -50,6 +51,7 @@ struct rig_stats {
     _Atomic uint64_t run_ns;
     _Atomic uint64_t slowest_ns;
     _Atomic uint64_t memory_kib;
+    _Atomic uint64_t processor_ns;
 };
 
 static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come first");

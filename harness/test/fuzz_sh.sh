@@ -57,6 +57,14 @@ target late_fuzzer address,fuzzer "$count static int runs; if (++runs > 2000) ab
 target loops_fuzzer address,fuzzer "$count while (len > 3) sink++;"
 target uncounted_fuzzer address "$count"
 target lazy_fuzzer address,fuzzer "if (rand() % 100000 == 0) $count"
+# One call of the subject an input; bench makes 4,000 a second.
+judged="$count atomic_store(&stats->clause_count, RIG_CLAUSE_COUNT);
+    atomic_store(&stats->exercised[0], 1); rig_stats_add(&stats->calls, 1);
+    rig_stats_add(&stats->engine_ns, 1); rig_stats_add(&stats->run_ns, 1);"
+target heavy_fuzzer address,fuzzer "$judged rig_stats_add(&stats->processor_ns, 1000000);
+    rig_stats_max(&stats->slowest_ns, 150000000); rig_stats_max(&stats->memory_kib, 300 << 10);"
+target light_fuzzer address,fuzzer "$judged rig_stats_add(&stats->processor_ns, 400000);
+    rig_stats_max(&stats->slowest_ns, 100000000); rig_stats_max(&stats->memory_kib, 200 << 10);"
 # The first process, which replays the corpus, exercises a clause; none after it does.
 target forgets_fuzzer address,fuzzer "$count $clause
     static int first = -1;
@@ -106,6 +114,18 @@ says '^lazy_fuzzer: ran [0-9]* inputs, expected 1000 or more'
 
 run 1 --seconds 2 forgets_fuzzer
 says '^forgets_fuzzer: exercised 0 clauses, its corpus alone 1'
+
+run 1 --seconds 2 --floors light_fuzzer
+says '^light_fuzzer: heaprig bench gave no rate to compare with'
+printf '#!/bin/sh\necho %s\n' "'{\"set\":\"all\",\"core_calls_per_second\":4000}'" >"$dir/bin/heaprig"
+chmod +x "$dir/bin/heaprig"
+run 0 --seconds 2 --floors light_fuzzer
+says '^light_fuzzer: time: .*slowest input 100 ms .* 200 MiB; 62 % of what heaprig bench makes'
+run 0 --seconds 2 --bench heavy_fuzzer
+run 1 --seconds 2 --floors heavy_fuzzer
+says "^heavy_fuzzer: makes 24 % of heaprig bench's calls, expected 50 or more"
+says '^heavy_fuzzer: its slowest input took 150 ms of the processor, expected 100 at most'
+says '^heavy_fuzzer: took 300 MiB, expected 200 at most'
 
 run 1 --seconds 2 --json dies_fuzzer
 jq -e '.target == "dies_fuzzer" and (.findings | length) == 1 and (.findings[0].command | test("dies"))' \

@@ -349,7 +349,7 @@ struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program 
             break;
         }
         if (every != 0 && !exec->watch.on && idx % every == every - 1 && rig_may_look(exec) &&
-            !rig_check_all(exec, RIG_PHASE_CHECK)) {
+            (!rig_check_all(exec, RIG_PHASE_CHECK) || exec->ended)) {
             break;
         }
     }

@@ -95,8 +95,8 @@ void rig_rules_damage(struct rig_judge *judge, const struct rig_step *step)
 
 /* ---- What comes of it ---- */
 
-/* Of validating an address, FALSE is the notice: one that starts no block is no report (D76). That a
- * CommitRoutine called its own heap is reported too, which is D17's. */
+/* Of validating an address, FALSE is the notice: one that starts no block is no report (D76). That
+ * a CommitRoutine called its own heap is reported too, which is D17's. */
 static bool noticed(const struct rig_step *step)
 {
     return step->outcome.reports > step->outcome.reentries ||
@@ -104,12 +104,13 @@ static bool noticed(const struct rig_step *step)
             refused(step));
 }
 
-/* Nothing was promised for damage that others did. A misuse has its own reasons, and so has a routine that calls
- * its own heap. */
+/* Nothing was promised for damage that others did. A misuse has its own reasons, and so has a
+ * routine that calls its own heap. */
 static bool promised(const struct rig_step *step)
 {
-    bool found = step->promised_count == 0 || step->op == RIG_OP_MISUSE || step->outcome.reentries > 0 ||
-                 step->outcome.reports == 0 || step->promised_count == RIG_PROMISED_MAX;
+    bool found = step->promised_count == 0 || step->op == RIG_OP_MISUSE ||
+                 step->outcome.reentries > 0 || step->outcome.reports == 0 ||
+                 step->promised_count == RIG_PROMISED_MAX;
     for (unsigned idx = 0; !found && idx < step->promised_count; idx++) {
         found = fault_reason_is_of(step->promised[idx], step->outcome.report.reason);
     }

@@ -191,10 +191,36 @@ void rig_damages_moved(struct rig_exec *exec, uintptr_t block)
 {
     struct rig_damages *damages = &exec->damages;
     for (unsigned idx = damages->count; idx-- > 0;) {
-        if (damages->pieces[idx].live && damages->pieces[idx].block == block) {
+        struct rig_damage *piece = &damages->pieces[idx];
+        if (!piece->live || piece->block != block) {
+            continue;
+        }
+        if (piece->len > 1) {
             remove_at(damages, idx);
+        } else { /* a bit that others may leave as it is: a second flip undoes it */
+            piece->live = false;
+            piece->block = 0;
+            piece->notice = FAULT_NOTICE_NOBODY;
         }
     }
+}
+
+/* What becomes of an earlier piece at the same byte. Bits of one byte are damaged apart from each
+ * other. */
+enum again { AGAIN_OTHER, AGAIN_ANEW, AGAIN_UNDONE };
+
+static enum again again(const struct rig_damage *piece, const struct rig_damage *damage)
+{
+    const unsigned mask = piece->before[0] ^ piece->written[0];
+    const unsigned more = damage->before[0] ^ damage->written[0];
+    if (piece->info->place != damage->info->place) {
+        return AGAIN_OTHER;
+    }
+    if (((piece->written[0] ^ damage->before[0]) & mask) != 0) {
+        return mask == more ? AGAIN_ANEW : AGAIN_OTHER; /* the heap has written there since */
+    }
+    const bool back = ((piece->before[0] ^ damage->written[0]) & mask) == 0 && (more & ~mask) == 0;
+    return back ? AGAIN_UNDONE : AGAIN_OTHER;
 }
 
 /* What is damaged twice is one piece; damaged back to what it was, none. */
@@ -208,11 +234,15 @@ void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
         if (piece->address != damage->address || piece->len != damage->len) {
             continue;
         }
-        const bool since = memcmp(piece->written, damage->before, damage->len) != 0;
-        if (damage->len == 1 && (since || piece->info->place != damage->info->place)) {
-            continue; /* bits of one byte are damaged apart from each other */
+        const enum again of_bits = damage->len == 1 ? again(piece, damage) : AGAIN_OTHER;
+        if (damage->len == 1 && of_bits == AGAIN_OTHER) {
+            continue;
         }
-        if (since) {
+        if (of_bits == AGAIN_UNDONE) {
+            remove_at(damages, idx);
+            return;
+        }
+        if (of_bits == AGAIN_ANEW || memcmp(piece->written, damage->before, damage->len) != 0) {
             *piece = *damage; /* the heap has written there since */
             return;
         }

@@ -262,8 +262,7 @@ struct rig_verdict rig_exec_end(struct rig_exec *exec)
         if (exec->subject->budget != NULL) {
             exec->subject->budget(SIZE_MAX);
         }
-        (void)(rig_plans_end(exec) &&
-               (exec->watch.on ? rig_watch_finish(exec) : rig_finish(exec)));
+        (void)(rig_plans_end(exec) && (exec->watch.on ? rig_watch_finish(exec) : rig_finish(exec)));
     }
     (void)rig_call_aside(exec, locks_end, exec);
     for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
@@ -313,8 +312,8 @@ bool rig_run_record(struct rig_exec *exec, const struct rig_record *record, uint
 {
     struct rig_step *step = &exec->step;
     step_begin(exec, record, idx);
-    step->nothing = step->nothing || !allowed(exec->program, record->op) ||
-                    !rig_watch_allows(exec, record->op);
+    step->nothing =
+        step->nothing || !allowed(exec->program, record->op) || !rig_watch_allows(exec, record->op);
     if (!step->nothing) {
         rig_resolve(exec, record, step);
         rig_watch_tame(exec, step);

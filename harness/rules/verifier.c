@@ -99,14 +99,16 @@ static bool severe(const struct rig_watched *watched)
     return error;
 }
 
-/* Each stop says where it was noticed; at an unload nobody called the heap. */
-static bool traced(const struct rig_watched *watched)
+/* Each stop says where it was noticed; at an unload nobody called the heap, and without memory for a note
+ * of it no stack is kept. */
+static bool traced(const struct rig_step *step)
 {
+    const struct rig_watched *watched = step->watched;
     bool all = true;
     for (unsigned idx = 0; idx < watched->told_count && idx < RIG_STOPS_MAX; idx++) {
         all = all && (watched->told[idx].noticed || watched->told[idx].allocated);
     }
-    return all;
+    return all || step->outcome.refusals > 0;
 }
 
 static bool leaks_told(const struct rig_watched *watched)
@@ -285,7 +287,7 @@ static void rules_stops(struct rig_judge *judge, const struct rig_step *step)
     rules_by_code(judge, watched);
     CLAUSE(AVRF_03, known && has(watched, RIG_VERIFY_LEAK) && has(watched, RIG_VERIFY_HEAPS),
            told(watched));
-    CLAUSE(AVRF_04, known, told(watched) && severe(watched) && traced(watched));
+    CLAUSE(AVRF_04, known, told(watched) && severe(watched) && traced(step));
     CLAUSE(AVRF_05, watched->silent_count > 0 && watched->expected_count == 0,
            watched->told_count == 0);
     CLAUSE(AVRF_06, known, severe(watched));
@@ -296,7 +298,7 @@ static void rules_stops(struct rig_judge *judge, const struct rig_step *step)
            watched->exceptions == watched->told_count && watched->exceptions_wrong == 0);
     CLAUSE(AVRF_15, watched->expected_count == 0 && watched->silent_count == 0,
            watched->told_count == 0);
-    CLAUSE(AVHEAP_21, known && is_heaps(watched), severe(watched) && traced(watched));
+    CLAUSE(AVHEAP_21, known && is_heaps(watched), severe(watched) && traced(step));
     CLAUSE(GFLAG_08, known && watched->expected[0].allocated, told(watched));
     CLAUSE(D94, true, told(watched));
     CLAUSE(D96, fails && expects(watched, 0x4), told(watched));

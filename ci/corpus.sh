@@ -432,7 +432,7 @@ vary_text() {
     while read -r name; do
         cp "$corpus/$name" "$out/$(basename "$name")"
     done < <(files_of ops_fuzzer hand && files_of misuse_fuzzer hand && files_of corrupt_fuzzer hand &&
-        files_of oom_fuzzer hand)
+        files_of oom_fuzzer hand && files_of verifier_fuzzer hand)
 }
 
 # merge TARGET WHICH FOLDER...: what of the folders reaches what those files of the corpus do not.

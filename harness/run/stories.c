@@ -333,6 +333,9 @@ static void executable(void *context)
     HANDLE heap = subject()->HeapCreate(HEAP_CREATE_ENABLE_EXECUTE, 0, 0);
     exec->step.outcome.value = heap != NULL;
     story.heap = heap;
+    if (heap != NULL) { /* there may be no memory for it, and then nothing to tell of */
+        (void)rig_watch_expect(exec, RIG_STOP_EXECUTABLE, 0, 0, 0, 0);
+    }
 }
 
 static bool executable_heap(struct rig_exec *exec, struct rig_step *step)
@@ -340,7 +343,6 @@ static bool executable_heap(struct rig_exec *exec, struct rig_step *step)
     if (!has(exec, RIG_VERIFY_MEMORY)) {
         return nothing(step);
     }
-    (void)rig_watch_expect(exec, RIG_STOP_EXECUTABLE, 0, 0, 0, 0);
     if (!tell(exec, step, executable)) {
         return false;
     }

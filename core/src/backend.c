@@ -529,7 +529,11 @@ static enum nth_status grow_behind(struct nth_heap *heap, struct nth_region *reg
         return status == NTH_OK ? NTH_ABSENT : status;
     }
     run.page_end = nth_page_run(region, page, &damaged);
-    status = damaged ? NTH_CORRUPT : run_look(heap, &run);
+    if (damaged) {
+        nth_note(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
+        return NTH_CORRUPT;
+    }
+    status = run_look(heap, &run);
     if (status == NTH_OK) {
         status = run_pages(&run, bytes) == 0 ? NTH_ABSENT : run_commit(heap, &run, bytes);
     }

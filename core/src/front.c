@@ -819,26 +819,48 @@ enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t 
     return NTH_OK;
 }
 
-enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
-{
-    struct nth_cache *cache = nth_cache_own(heap);
-    const uint32_t bucket = block->bucket;
-    uint32_t fill = 0;
-    enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
+/* What a slot meets on its way back: its chunk, and a full magazine, which makes room. */
+struct giving {
+    struct nth_cache *cache;
+    uint32_t fill;
     struct nth_chunk chunk;
-    struct returning returning;
-    status = status == NTH_OK ? nth_chunk_of(heap, block, &chunk) : status;
+    struct returning returning; /* without a magazine */
+};
+
+static enum nth_status give_ready(struct nth_heap *heap, const struct nth_block *block,
+                                  struct giving *giving)
+{
+    const uint32_t bucket = block->bucket;
+    struct nth_cache *cache = nth_cache_own(heap);
+    enum nth_status status = nth_noted() ? NTH_CORRUPT : NTH_OK;
+    giving->cache = cache;
+    giving->fill = 0;
+    status = status == NTH_OK ? nth_chunk_of(heap, block, &giving->chunk) : status;
     if (status == NTH_OK && cache != NULL) {
-        status = magazine_fill(heap, cache, bucket, &fill);
-        if (status == NTH_OK && nth_fill_count(fill) >= nth_fill_limit(fill)) {
-            nth_cache_fill_put(cache, bucket, fill | NTH_FILL_WAS_FULL, heap->config.key.first);
-            status = magazine_empty(heap, cache, bucket, nth_fill_limit(fill) / 2u, false);
-            status = status == NTH_OK ? magazine_fill(heap, cache, bucket, &fill) : status;
+        status = magazine_fill(heap, cache, bucket, &giving->fill);
+        if (status == NTH_OK && nth_fill_count(giving->fill) >= nth_fill_limit(giving->fill)) {
+            nth_cache_fill_put(cache, bucket, giving->fill | NTH_FILL_WAS_FULL,
+                               heap->config.key.first);
+            status = magazine_empty(heap, cache, bucket, nth_fill_limit(giving->fill) / 2u, false);
+            status = status == NTH_OK ? magazine_fill(heap, cache, bucket, &giving->fill) : status;
         }
     }
     if (status == NTH_OK && cache == NULL) {
-        status = slot_return_look(heap, block, false, &chunk, &returning);
+        status = slot_return_look(heap, block, false, &giving->chunk, &giving->returning);
     }
+    return status;
+}
+
+enum nth_status nth_front_give_check(struct nth_heap *heap, const struct nth_block *block)
+{
+    struct giving giving;
+    return give_ready(heap, block, &giving);
+}
+
+enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
+{
+    struct giving giving;
+    const enum nth_status status = give_ready(heap, block, &giving);
     if (status != NTH_OK) {
         return status;
     }
@@ -846,10 +868,11 @@ enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block)
     block->state = NTH_BLOCK_SLOT_FREE;
     block->slack = 0;
     nth_block_write(heap, block);
-    if (cache == NULL) {
-        return slot_return_make(heap, block, &returning, &chunk);
+    if (giving.cache == NULL) {
+        return slot_return_make(heap, block, &giving.returning, &giving.chunk);
     }
-    magazine_push(heap, cache, bucket, fill, nth_block_reference(block->region, block->offset));
+    magazine_push(heap, giving.cache, block->bucket, giving.fill,
+                  nth_block_reference(block->region, block->offset));
     return NTH_OK;
 }
 

@@ -80,6 +80,10 @@ enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t 
 /* With the lock: give a busy slot back. */
 enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block) NTH_MUST_USE;
 
+/* Whether it could be given back: what that would meet is met now, and a full magazine makes room. */
+enum nth_status nth_front_give_check(struct nth_heap *heap,
+                                     const struct nth_block *block) NTH_MUST_USE;
+
 /* With the lock and the gate closed: empty all magazines, and give empty chunks back. */
 enum nth_status nth_front_compact(struct nth_heap *heap) NTH_MUST_USE;
 

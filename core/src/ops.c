@@ -337,6 +337,8 @@ static enum nth_status resize_by_copy(struct nth_heap *heap, uint64_t flags,
     const uint64_t wish = info ? HEAP_SETTABLE_USER_VALUE : 0u;
     if (status == NTH_OK && !target->large && target->block.state == NTH_BLOCK_BUSY) {
         status = nth_backend_give_check(heap, &target->block); /* what meets damage is not begun */
+    } else if (status == NTH_OK && !target->large) {
+        status = nth_front_give_check(heap, &target->block);
     }
     status = status == NTH_OK ? allocate_target(heap, wish, bytes, &user, &fresh) : status;
     if (status != NTH_OK) {

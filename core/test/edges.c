@@ -3,6 +3,7 @@
  * Where a program seldom comes: tables that are full, system calls that fail, entries that are no
  * elements, threads that start core at once, reports and assertions that print. */
 #include "support/forge.h"
+#include "support/leave.h"
 
 #include <errno.h>
 #include <linux/audit.h>
@@ -51,9 +52,9 @@ static int in_child(void (*body)(void), char *text, size_t text_bytes)
     assert_true(child >= 0);
     if (child == 0) {
         (void)dup2(ends[1], STDERR_FILENO);
-        (void)signal(SIGABRT, SIG_DFL);
+        leave_by_abort();
         body();
-        _exit(0);
+        leave(0);
     }
     (void)close(ends[1]);
     for (ssize_t got = 1; got > 0 && len + 1 < text_bytes; len += (size_t)(got > 0 ? got : 0)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Faults that are not ours: they go to the handler that was there before. */
+#include "support/leave.h"
 #include "support/locked.h"
 
 #include <pthread.h>
@@ -173,7 +174,7 @@ static int child_status(void (*body)(void))
     assert_true(child >= 0);
     if (child == 0) {
         body();
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return status;
@@ -256,7 +257,7 @@ static void child_chain(void)
         }
         NT_END_TRY
     }
-    _exit(strcmp(trace, "fct") == 0 ? 17 : 18);
+    leave(strcmp(trace, "fct") == 0 ? 17 : 18);
 }
 
 static void handler_that_calls_ours_in_turn_ends_at_the_very_first_one(void **state)
@@ -265,6 +266,82 @@ static void handler_that_calls_ours_in_turn_ends_at_the_very_first_one(void **st
     const int status = child_status(child_chain);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 17);
+}
+
+/* Calls what was there before it, its signal blocked, and looks at what became of the action. */
+static void theirs_over_default(int number, siginfo_t *info, void *context)
+{
+    struct sigaction now;
+    sigset_t pending;
+    seen_before.sa_sigaction(number, info, context);
+    (void)sigaction(number, NULL, &now);
+    (void)sigpending(&pending);
+    const bool by_default = (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == SIG_DFL;
+    leave((by_default ? 20 : 10) + sigismember(&pending, number));
+}
+
+/* Ours over the action `before`, and `theirs_over_default` over ours. */
+static void install_over(void (*before)(int))
+{
+    assert_true(signal(SIGSEGV, before) != SIG_ERR);
+    nth_seh_install();
+    install(theirs_over_default, &seen_before);
+}
+
+static void child_faults_over_default(void)
+{
+    install_over(SIG_DFL);
+    (void)wild_read(locked);
+}
+
+static void child_faults_over_ignored(void)
+{
+    install_over(SIG_IGN);
+    (void)wild_read(locked);
+}
+
+static void child_searches_over_default(void)
+{
+    install_over(SIG_DFL);
+    NT_TRY
+    {
+        (void)wild_read(locked);
+    }
+    NT_EXCEPT(nth_filter_search, NULL)
+    {
+    }
+    NT_END_TRY
+}
+
+static void child_sends_over_default(void)
+{
+    install_over(SIG_DFL);
+    (void)raise(SIGSEGV);
+}
+
+static void child_sends_over_ignored(void)
+{
+    install_over(SIG_IGN);
+    (void)raise(SIGSEGV);
+}
+
+static void demand_exit(void (*body)(void), int wanted)
+{
+    const int status = child_status(body);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), wanted);
+}
+
+/* The instruction that runs again, or the signal sent again as soon as it is not blocked, is to end
+ * the process; what is ignored stays so. */
+static void fault_passed_on_to_no_handler_finds_the_default_in_place(void **state)
+{
+    locked_begin(state);
+    demand_exit(child_faults_over_default, 20);
+    demand_exit(child_faults_over_ignored, 20);
+    demand_exit(child_searches_over_default, 20);
+    demand_exit(child_sends_over_default, 21);
+    demand_exit(child_sends_over_ignored, 10);
 }
 
 #define TEST(name) cmocka_unit_test_teardown(name, locked_teardown)
@@ -288,6 +365,7 @@ int main(void)
         TEST(installing_again_keeps_the_handler_found),
         TEST(signal_that_a_program_sends_is_not_an_exception),
         TEST(fault_that_nobody_takes_ends_the_process_where_nothing_was_installed),
+        TEST(fault_passed_on_to_no_handler_finds_the_default_in_place),
         TEST(handler_that_calls_ours_in_turn_ends_at_the_very_first_one),
     };
     return cmocka_run_group_tests(tests, first, NULL);

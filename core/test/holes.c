@@ -4,6 +4,7 @@
  * resized, a resize whose old block cannot go, tables at their edges, what stays behind a fork or a
  * reset, and limits met exactly. */
 #include "support/forge.h"
+#include "support/leave.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -582,7 +583,7 @@ static int in_child(void (*body)(void))
     assert_true(child >= 0);
     if (child == 0) {
         body();
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     return how;

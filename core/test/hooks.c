@@ -2,6 +2,7 @@
  *
  * Locks from the seam's table, all of them given back, and what a refusal leads to; the report and
  * terminate hooks with their context and their order. */
+#include "support/leave.h"
 #include "support/rig.h"
 
 #include <string.h>
@@ -191,7 +192,7 @@ static void the_report_hook_has_its_context_and_may_use_the_heap(void **state)
 /* Ends the process with 0 when hook, context and order are right: the report comes first. */
 static void terminate_hook(void *context, NTSTATUS status)
 {
-    _exit(context == &hook && status == STATUS_HEAP_CORRUPTION && hook.count == 1 ? 0 : 1);
+    leave(context == &hook && status == STATUS_HEAP_CORRUPTION && hook.count == 1 ? 0 : 1);
 }
 
 static int status_of(pid_t child)
@@ -216,7 +217,7 @@ static void the_terminate_hook_has_its_context_and_comes_after_the_report(void *
         HANDLE heap = HeapCreate(0, 0, 0);
         HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
         HeapFree(heap, 0, heap);
-        _exit(2);
+        leave(2);
     }
     assert_int_equal(status_of(child), 0);
 }
@@ -233,7 +234,7 @@ static void without_a_hook_a_report_is_one_line_on_standard_error(void **state)
         nth_seam_set(NULL);
         HANDLE heap = HeapCreate(0, 0, 0);
         HeapFree(heap, 0, heap);
-        _exit(0);
+        leave(0);
     }
     (void)close(ends[1]);
     assert_int_equal(status_of(child), 0);

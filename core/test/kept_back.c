@@ -3,6 +3,7 @@
  * A page source that takes nothing back for a while: as much as is remembered is given back later,
  * and what there was no place to remember stays in the balance. In a child process, which leaves
  * it behind. */
+#include "support/leave.h"
 #include "support/rig.h"
 
 #include <string.h>
@@ -75,7 +76,7 @@ static void what_is_not_taken_back_is_tried_again(void **state)
     const pid_t child = fork();
     if (child == 0) {
         keep_back();
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);

@@ -3,6 +3,7 @@
  * What the seam promises: everything given back at a reset, the same run at any address, a complete
  * list of page calls, keys from the seed or from the system, fields. Locks and hooks are in
  * hooks.c, running out of pages in shortage.c. */
+#include "support/leave.h"
 #include "support/rig.h"
 
 #include <stdbool.h>
@@ -246,7 +247,7 @@ static uint64_t header_of_child(BOOLEAN seeded, uint64_t seed)
         for (unsigned idx = 0; idx < 8; idx++) {
             word = word << 8 | nth_peek(block - 8 + idx);
         }
-        _exit(write(ends[1], &word, sizeof(word)) == (ssize_t)sizeof(word) ? 0 : 1);
+        leave(write(ends[1], &word, sizeof(word)) == (ssize_t)sizeof(word) ? 0 : 1);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_int_equal(how, 0);

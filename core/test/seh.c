@@ -2,6 +2,7 @@
  *
  * Records of raised exceptions, nth_guard, exceptions that nobody handles, threads. Search and
  * unwinding are in seh_search.c and seh_unwind.c, faults in fault.c. */
+#include "support/leave.h"
 #include "support/raise.h"
 
 #include "probe.h"
@@ -181,13 +182,14 @@ static void child_raises(const struct nth_call *call, int output)
 {
     struct nth_call copy = {.name = NULL};
     (void)dup2(output, STDERR_FILENO);
+    leave_by_abort();
     nth_seh_reset();
     if (call != NULL) {
         copy = *call;
         nth_self.call = &copy;
     }
     RaiseException(raised_code, 0, 0, NULL);
-    _exit(0);
+    leave(0);
 }
 
 /* What a child that raises without any handler says before it aborts. */

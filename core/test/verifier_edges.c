@@ -4,6 +4,7 @@
  * pages, logs in files, ELF files that are not what they were, faults under its lock. */
 #include "support/forge.h"
 #include "support/image.h"
+#include "support/leave.h"
 #include "support/watch.h"
 #include "support/wild.h"
 
@@ -313,7 +314,7 @@ static void the_end_of_the_budget_is_told_once(void **state)
         for (unsigned idx = 0; idx < 5; idx++) {
             (void)rig_block_new(heap, BYTES);
         }
-        _exit(0);
+        leave(0);
     }
     (void)close(ends[1]);
     size_t len = 0;
@@ -838,7 +839,7 @@ static void a_stop_breaks_into_a_debugger(void **state)
         PVOID block = rig_block_new(heap, BYTES);
         (void)HeapFree(heap, 0, block);
         (void)HeapFree(heap, 0, block);
-        _exit(watch_count() == 1 ? 0 : 1);
+        leave(watch_count() == 1 ? 0 : 1);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The locks layer, and the grammar of settings. */
+#include "support/leave.h"
 #include "support/watch.h"
 
 #include <pthread.h>
@@ -265,7 +266,7 @@ static void a_thread_that_ends_owning_a_lock_is_a_stop(void **state)
         assert_int_equal(pthread_create(&thread, NULL, leave_with_heap, NULL), 0);
         assert_int_equal(pthread_join(thread, NULL), 0);
         watch_demand(0x200, leaver, (ULONG_PTR)left_heap, 0, 0);
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);

@@ -4,6 +4,7 @@
  * for a note of them, logs of both kinds and to standard error; sections that are nobody's or
  * somebody else's; visits of allocations and operations. */
 #include "support/crew.h"
+#include "support/leave.h"
 #include "support/watch.h"
 
 #include <fcntl.h>
@@ -343,7 +344,7 @@ static const char *child_says(void (*body)(void))
         (void)dup2(ends[1], STDERR_FILENO);
         (void)close(ends[0]);
         body();
-        _exit(0);
+        leave(0);
     }
     (void)close(ends[1]);
     for (ssize_t got = 0; (got = read(ends[0], text + len, sizeof(text) - 1 - len)) > 0;) {
@@ -758,7 +759,7 @@ static void all_of_many_sections_are_found(void **state)
             if (row == 1) {
                 assert_int_equal(HeapFree(heap, 0, sections), TRUE);
             }
-            _exit(sections_told == SECTION_COUNT ? 0 : 1);
+            leave(sections_told == SECTION_COUNT ? 0 : 1);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
@@ -793,7 +794,7 @@ static void a_thread_that_ends_with_locked_heaps_is_told_of_each(void **state)
             assert_int_equal(watch_stop(idx)->code, 0x200);
             assert_int_equal(watch_stop(idx)->parameter[1], (ULONG_PTR)locked_heaps[idx]);
         }
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -862,7 +863,7 @@ static void a_thread_that_ends_with_many_sections_is_told_of_each(void **state)
             assert_int_equal((section - many) % 15, 0);
             assert_int_equal(told[section - many]++, 0);
         }
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -897,7 +898,7 @@ static void a_thread_that_ends_with_a_heap_on_a_section_is_told_once(void **stat
         assert_int_equal(watch_stop(0)->code, 0x200);
         assert_int_equal(watch_stop(0)->parameter[0], leaver);
         assert_int_equal(watch_stop(0)->parameter[1], (ULONG_PTR)&heap_section);
-        _exit(0);
+        leave(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);

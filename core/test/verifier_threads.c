@@ -2,6 +2,7 @@
  *
  * The verifier under several threads: the books come out right, modules come and go meanwhile, and
  * a fork finds no lock held. */
+#include "support/leave.h"
 #include "support/watch.h"
 
 #include <pthread.h>
@@ -61,7 +62,7 @@ static void *fork_often(void *context)
         const pid_t child = fork();
         if (child == 0) {
             void *block = HeapAlloc(heap, 0, 10);
-            _exit(block != NULL && HeapFree(heap, 0, block) ? 0 : 1);
+            leave(block != NULL && HeapFree(heap, 0, block) ? 0 : 1);
         }
         fork_failures += waitpid(child, &status, 0) != child || status != 0;
     }

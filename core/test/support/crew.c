@@ -3,6 +3,8 @@
  * See crew.h. Everything that several threads touch is atomic. */
 #include "crew.h"
 
+#include "leave.h"
+
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,6 +294,7 @@ void crew_child(void (*body)(void *context), void *context)
     if (child == 0) {
         (void)alarm(CHILD_SECONDS);
         body(context);
+        leave_counts(0);
         (void)syscall(SYS_exit_group, 0); /* past what sanitizers look for at exit: threads gone */
     }
     crew_demand(waitpid(child, &how, 0) == child);

@@ -3,6 +3,8 @@
  * See rig.h. The arena is made once and lives as long as the process. */
 #include "rig.h"
 
+#include "leave.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -386,7 +388,7 @@ static int child_pipe[2];
 static void child_terminate(void *context, NTSTATUS status)
 {
     (void)context;
-    _exit(write(child_pipe[1], &status, sizeof(status)) == (ssize_t)sizeof(status) ? 0 : 1);
+    leave(write(child_pipe[1], &status, sizeof(status)) == (ssize_t)sizeof(status) ? 0 : 1);
 }
 
 static void child_run(void (*body)(void *context), void *context)
@@ -397,7 +399,7 @@ static void child_run(void (*body)(void *context), void *context)
     nth_seam_set(&seam);
     nth_arena_reset(rig.arena);
     body(context);
-    _exit(write(child_pipe[1], &none, sizeof(none)) == (ssize_t)sizeof(none) ? 0 : 1);
+    leave(write(child_pipe[1], &none, sizeof(none)) == (ssize_t)sizeof(none) ? 0 : 1);
 }
 
 NTSTATUS rig_child_status(void (*body)(void *context), void *context)

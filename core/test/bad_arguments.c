@@ -155,7 +155,8 @@ static void every_call_refuses_a_bad_handle_in_its_own_way(void **state)
 {
     (void)state;
     room_make();
-    PVOID handles[RIG_FOREIGN_COUNT + 5];
+    PVOID handles[RIG_FOREIGN_COUNT + 7];
+    PROCESS_HEAP_ENTRY further = {0};
     for (unsigned idx = 0; idx < RIG_FOREIGN_COUNT; idx++) {
         handles[idx] = rig_foreign(idx);
     }
@@ -164,7 +165,13 @@ static void every_call_refuses_a_bad_handle_in_its_own_way(void **state)
     handles[RIG_FOREIGN_COUNT + 2] = (uint8_t *)room.heap + 16;
     handles[RIG_FOREIGN_COUNT + 3] = (uint8_t *)room.heap + 0x10000;
     handles[RIG_FOREIGN_COUNT + 4] = (uint8_t *)room.heap - 0x10000;
-    for (size_t handle = 0; handle < RIG_FOREIGN_COUNT + 5; handle++) {
+    handles[RIG_FOREIGN_COUNT + 5] = rig_block_new(room.heap, 0x100000); /* a large block */
+    while (further.wFlags != PROCESS_HEAP_REGION || further.iRegionIndex != 1) {
+        (void)rig_block_new(room.heap, 0x8000);
+        (void)rig_element(room.heap, PROCESS_HEAP_REGION, 1, &further);
+    }
+    handles[RIG_FOREIGN_COUNT + 6] = further.lpData; /* a segment, and not the first */
+    for (size_t handle = 0; handle < RIG_FOREIGN_COUNT + 7; handle++) {
         for (size_t idx = 0; idx < FAILING_COUNT; idx++) {
             demand_refused(&failings[idx], handles[handle], TRUE);
         }

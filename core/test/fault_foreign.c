@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Faults that are not ours: they go to the handler that was there before. */
+#include <ntheap/verifier.h>
+
 #include "support/leave.h"
 #include "support/locked.h"
 
@@ -294,6 +296,16 @@ static void child_faults_over_default(void)
     (void)wild_read(locked);
 }
 
+/* What the verifier looks at is passed on all the same. */
+static void child_faults_verified(void)
+{
+    struct nth_verifier_settings settings;
+    assert_int_equal(nth_verifier_parse("leak", &settings, NULL, 0), STATUS_SUCCESS);
+    assert_int_equal(nth_verifier_start(&settings), STATUS_SUCCESS);
+    install_over(SIG_DFL);
+    (void)wild_read(locked);
+}
+
 static void child_faults_over_ignored(void)
 {
     install_over(SIG_IGN);
@@ -338,6 +350,7 @@ static void fault_passed_on_to_no_handler_finds_the_default_in_place(void **stat
 {
     locked_begin(state);
     demand_exit(child_faults_over_default, 20);
+    demand_exit(child_faults_verified, 20);
     demand_exit(child_faults_over_ignored, 20);
     demand_exit(child_searches_over_default, 20);
     demand_exit(child_sends_over_default, 21);
@@ -358,6 +371,7 @@ static int first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(fault_passed_on_to_no_handler_finds_the_default_in_place), /* before any jump out */
         TEST(fault_that_nobody_takes_reaches_the_handler_that_was_there),
         TEST(handler_that_asks_for_it_is_not_blocked),
         TEST(handler_without_siginfo_is_called_too),
@@ -365,7 +379,6 @@ int main(void)
         TEST(installing_again_keeps_the_handler_found),
         TEST(signal_that_a_program_sends_is_not_an_exception),
         TEST(fault_that_nobody_takes_ends_the_process_where_nothing_was_installed),
-        TEST(fault_passed_on_to_no_handler_finds_the_default_in_place),
         TEST(handler_that_calls_ours_in_turn_ends_at_the_very_first_one),
     };
     return cmocka_run_group_tests(tests, first, NULL);

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include <ntheap/heap.h>
+#include <ntheap/verifier.h>
 
 /* What no compiler sees through. */
 static volatile size_t huge_bytes = SIZE_MAX;
@@ -455,8 +456,82 @@ static void children_forked_amid_threads_can_allocate(void **state)
     }
 }
 
-int main(void)
+/* ---- The verifier by the environment ---- */
+
+/* The program again, with an environment of its own; what `main` told. */
+static int told_with(const char *mode, const char *const *variables)
 {
+    char profile[512];
+    char *environment[8] = {NULL};
+    char *words[] = {(char *)"malloc", (char *)mode, NULL};
+    const char *counters = getenv("LLVM_PROFILE_FILE"); /* where coverage is measured */
+    size_t count = 0;
+    int status = 0;
+    for (; variables[count] != NULL; count++) {
+        environment[count] = (char *)variables[count];
+    }
+    (void)snprintf(profile, sizeof(profile), "LLVM_PROFILE_FILE=%s",
+                   counters != NULL ? counters : "");
+    environment[count] = counters != NULL ? profile : NULL;
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)execve("/proc/self/exe", words, environment);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int main_plain(void)
+{
+    use_family();
+    return nth_verifier_lowres(0, 0) == STATUS_UNSUCCESSFUL ? 0 : 1; /* it is not on */
+}
+
+/* What is no block is told of, and the program goes on. */
+static int main_verified(void)
+{
+    char *block = malloc(100);
+    if (nth_verifier_lowres(0, 0) != STATUS_SUCCESS) {
+        return 1;
+    }
+    given = block + 16;
+    if (malloc_usable_size(given) != 0) {
+        return 2;
+    }
+    errno = 0;
+    if (realloc(given, 200) != NULL || errno != ENOMEM) {
+        return 3;
+    }
+    free(given);
+    if (nth_verifier_stop_count() < 3) {
+        return 4;
+    }
+    free(block);
+    use_family();
+    return 0;
+}
+
+static void the_environment_turns_the_verifier_on(void **state)
+{
+    static const char *const none[] = {NULL};
+    static const char *const empty[] = {"NTHEAP_VERIFIER=", NULL};
+    static const char *const others[] = {"NTHEAP_VERIFIE", "", "NTHEAP_VERIFIERS=lowres=0",
+                                         "XNTHEAP_VERIFIER=lowres=0", NULL};
+    static const char *const heaps[] = {"NTHEAP", "NTHEAP_VERIFIER=heaps,lowres=0,log=/dev/null", NULL};
+    (void)state;
+    assert_int_equal(told_with("plain", none), 0);
+    assert_int_equal(told_with("plain", empty), 0);
+    assert_int_equal(told_with("plain", others), 0);
+    assert_int_equal(told_with("verified", heaps), 0);
+}
+
+int main(int count, char **words)
+{
+    if (count > 1) {
+        return strcmp(words[1], "plain") == 0 ? main_plain() : main_verified();
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_come_from_a_heap_of_core),
         cmocka_unit_test(malloc_zero_gives_distinct_blocks),
@@ -479,6 +554,7 @@ int main(void)
         cmocka_unit_test(bad_pointers_end_the_process),
         cmocka_unit_test(threads_free_each_others_blocks),
         cmocka_unit_test(children_forked_amid_threads_can_allocate),
+        cmocka_unit_test(the_environment_turns_the_verifier_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

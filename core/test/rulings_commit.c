@@ -317,6 +317,43 @@ static void an_exception_of_the_routine_is_not_followed_by_another(void **state)
     rig_report_demand_none();
 }
 
+static LONG filter_goes_on(EXCEPTION_POINTERS *info, void *context)
+{
+    assert_int_equal(info->ExceptionRecord->ExceptionCode, 0xE0001234u);
+    ++*(unsigned *)context;
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
+/* Nor where a filter lets the call go on, which then gives nothing. */
+static void an_exception_of_the_routine_that_is_continued_is_shortage(void **state)
+{
+    (void)state;
+    HANDLE heap = create(HEAP_GENERATE_EXCEPTIONS);
+    uint8_t *block = HeapAlloc(heap, 0, 100);
+    volatile uintptr_t given = 1;
+    volatile uintptr_t moved = 1;
+    unsigned asked = 0;
+    assert_non_null(block);
+    own.answer = ANSWER_RAISE;
+    NT_TRY
+    {
+        given = (uintptr_t)HeapAlloc(heap, 0, 0x20000);
+        moved = (uintptr_t)HeapReAlloc(heap, 0, block, 0x20000);
+    }
+    NT_EXCEPT(filter_goes_on, &asked)
+    {
+        asked = 100;
+    }
+    NT_END_TRY
+    assert_int_equal(asked, 2);
+    assert_int_equal(given, 0);
+    assert_int_equal(moved, 0);
+    own.answer = ANSWER_DONE;
+    assert_int_equal(HeapSize(heap, 0, block), 100);
+    assert_true(HeapValidate(heap, 0, NULL));
+    rig_report_demand_none();
+}
+
 static HANDLE create_calling(enum rig_call call)
 {
     HANDLE heap = create(0);
@@ -468,6 +505,7 @@ int main(void)
         TEST(a_routine_that_claims_more_than_the_block_is_shortage),
         TEST(an_exception_from_the_routine_reaches_the_caller_with_the_heap_as_it_was),
         TEST(an_exception_of_the_routine_is_not_followed_by_another),
+        TEST(an_exception_of_the_routine_that_is_continued_is_shortage),
         TEST(allocating_from_the_heaps_own_routine_is_refused),
         TEST(freeing_from_the_heaps_own_routine_is_refused),
         TEST(validating_from_the_heaps_own_routine_is_refused),

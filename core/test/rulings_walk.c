@@ -290,6 +290,52 @@ static void an_entry_that_cannot_be_used_is_refused(void **state)
     }
 }
 
+#define PLACE_COUNT (64 * PAGE / HEADER)
+
+/* D70: of all places in a region only those go on, as their own kind, that a walk shows. */
+static void no_place_but_an_elements_goes_on(void **state)
+{
+    static const WORD kinds[] = {0, PROCESS_HEAP_ENTRY_BUSY, PROCESS_HEAP_UNCOMMITTED_RANGE};
+    static uint8_t shown[3][PLACE_COUNT];
+    unsigned shown_count = 0;
+    PVOID blocks[40];
+    PROCESS_HEAP_ENTRY entry = {0};
+    (void)state;
+    uint8_t *heap = rig_heap_new();
+    memset(shown, 0, sizeof(shown));
+    for (size_t idx = 0; idx < 40; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, 40); /* some of them the front end's */
+    }
+    PVOID plain = HeapAlloc(heap, 0, PLAIN);
+    assert_non_null(HeapAlloc(heap, 0, PLAIN));
+    assert_true(HeapFree(heap, 0, plain));
+    assert_true(HeapFree(heap, 0, blocks[39]));
+    while (HeapWalk(heap, &entry)) {
+        const size_t place = (size_t)((uint8_t *)entry.lpData - heap) / HEADER;
+        for (unsigned kind = 0; kind < 3; kind++) {
+            if (entry.wFlags == kinds[kind] && place < PLACE_COUNT) {
+                shown[kind][place] = 1;
+                shown_count++;
+            }
+        }
+    }
+    assert_true(shown_count > 40);
+    for (size_t place = 0; place < PLACE_COUNT; place++) {
+        for (unsigned kind = 0; kind < 3; kind++) {
+            PROCESS_HEAP_ENTRY from = {.lpData = heap + place * HEADER, .wFlags = kinds[kind]};
+            SetLastError(0);
+            const BOOL more = HeapWalk(heap, &from);
+            const BOOL goes_on = more || GetLastError() == ERROR_NO_MORE_ITEMS;
+            if (goes_on != shown[kind][place]) {
+                print_message("place 0x%zx, kind %u\n", place * HEADER, kind);
+            }
+            assert_int_equal(goes_on, shown[kind][place]);
+            assert_true(goes_on || GetLastError() == ERROR_INVALID_PARAMETER);
+        }
+    }
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
 /* D70 */
 /* Of a kind that its place is not: pages that are there called a range that is not, and blocks
  * where there are no pages. */
@@ -439,6 +485,7 @@ int main(void)
         TEST(an_altered_entry_is_refused),
         TEST(an_entry_that_cannot_be_used_is_refused),
         TEST(an_entry_of_another_kind_is_refused),
+        TEST(no_place_but_an_elements_goes_on),
         TEST(damage_met_by_a_walk_is_reported),
         TEST(after_freeing_all_and_compacting_the_walk_is_as_at_first),
         TEST(sizes_past_32_bits_saturate),

@@ -242,6 +242,24 @@ static void unhandled_exception_names_code_address_and_call_and_ends_the_process
     assert_memory_equal(text, "heaprig: unhandled exception 0x00000123 at 0x", 45);
 }
 
+/* There is no memory to print with: what is too long is cut, and the line is one all the same. */
+static void unhandled_exception_in_a_call_of_a_long_name_is_one_line(void **state)
+{
+    begin(state);
+    char name[400];
+    char text[512];
+    memset(name, 'N', sizeof(name));
+    name[sizeof(name) - 1] = '\0';
+    const struct nth_call call = {.name = name};
+    unhandled_line(&call, text, sizeof(text));
+    assert_memory_equal(text, "heaprig: unhandled exception 0xC0000017 at 0x", 45);
+    const char *tail = strstr(text, " in N");
+    assert_non_null(tail);
+    const size_t kept = strspn(tail + 4, "N");
+    assert_true(kept >= 32 && kept < sizeof(name) - 1);
+    assert_string_equal(tail + 4 + kept, "\n");
+}
+
 /* Threads. */
 
 static void *thread_raises(void *context)
@@ -289,6 +307,7 @@ int main(void)
         TEST(guard_is_true_when_the_body_returns),
         TEST(guard_is_false_with_the_record_when_an_exception_leaves_it),
         TEST(unhandled_exception_names_code_address_and_call_and_ends_the_process),
+        TEST(unhandled_exception_in_a_call_of_a_long_name_is_one_line),
         TEST(each_thread_handles_its_own_exceptions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,6 +232,46 @@ static void handler_may_guard_its_own_exceptions(void **state)
     assert_string_equal(trace, "gf");
 }
 
+static LONG filter_guards(EXCEPTION_POINTERS *info, void *context)
+{
+    (void)info;
+    (void)context;
+    NT_TRY
+    {
+        RaiseException(CODE_B + 1, 0, 0, NULL);
+    }
+    NT_EXCEPT(nth_filter_all, NULL)
+    {
+        trace_add('i');
+    }
+    NT_END_TRY
+    return EXCEPTION_EXECUTE_HANDLER;
+}
+
+static LONG guard_with_a_filter_that_raises(EXCEPTION_POINTERS *info)
+{
+    (void)info;
+    trace_add('v');
+    NT_TRY
+    {
+        RaiseException(CODE_B, 0, 0, NULL);
+    }
+    NT_EXCEPT(filter_guards, NULL)
+    {
+        trace_add('g');
+    }
+    NT_END_TRY
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+static void exceptions_three_deep_are_not_offered_to_handlers_either(void **state)
+{
+    begin(state);
+    assert_non_null(AddVectoredExceptionHandler(0, guard_with_a_filter_that_raises));
+    assert_int_equal(raise_under_filter(0), CODE_A);
+    assert_string_equal(trace, "vigf");
+}
+
 static uintptr_t page;
 
 static LONG repair(EXCEPTION_POINTERS *info)
@@ -338,6 +378,7 @@ int main(void)
         TEST(same_function_twice_is_asked_twice),
         TEST(exception_of_a_handler_is_not_offered_to_handlers),
         TEST(handler_may_guard_its_own_exceptions),
+        TEST(exceptions_three_deep_are_not_offered_to_handlers_either),
         TEST(handler_may_repair_a_fault_outside_any_block),
         TEST(handler_that_is_no_code_faults_into_the_filters),
         TEST(handler_may_reset),

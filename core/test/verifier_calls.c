@@ -4,6 +4,7 @@
  * others, damaged heaps, tables without room, faults inside and outside of core, hooks that use the
  * heaps, the limits of full blocks. */
 #include "support/forge.h"
+#include "support/leave.h"
 #include "support/watch.h"
 #include "support/wild.h"
 
@@ -1048,6 +1049,26 @@ static void it_is_quiet_until_the_time_is_over(void **state)
     assert_int_equal(HeapDestroy(heap), TRUE);
 }
 
+/* A layer by itself, without a record of any block: what is refused leaves the block as it was. */
+static void low_resources_alone_refuse_what_is_to_grow(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("lowres=0:0");
+    char *block = HeapAlloc(heap, 0, BYTES);
+    assert_non_null(block);
+    (void)memset(block, 7, BYTES);
+    block = HeapReAlloc(heap, 0, block, 3 * BYTES);
+    assert_non_null(block);
+    assert_int_equal(HeapSize(heap, 0, block), 3 * BYTES);
+    assert_int_equal(nth_verifier_lowres(1000000, 0), STATUS_SUCCESS);
+    assert_null(HeapReAlloc(heap, 0, block, 9 * BYTES));
+    assert_int_equal(HeapSize(heap, 0, block), 3 * BYTES);
+    assert_int_equal(block[BYTES - 1], 7);
+    assert_int_equal(nth_verifier_lowres(0, 0), STATUS_SUCCESS);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    watch_finish(heap);
+}
+
 /* The system's clock, where the program gives none. */
 static void the_quiet_time_passes_by_itself(void **state)
 {
@@ -1147,10 +1168,13 @@ static void only_the_calling_threads_stack_is_its_stack(void **state)
     const pid_t child = fork();
     if (child == 0) {
         char local[16];
-        const struct rlimit none = {0, 0};
+        struct rlimit files;
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+        const struct rlimit none = {0, files.rlim_max};
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
         (void)HeapFree(heap, 0, local);
-        _exit(watch_count() == 0 ? 0 : 1); /* the heap tells of it all the same */
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+        leave(watch_count() == 0 ? 0 : 1); /* the heap tells of it all the same */
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -1198,6 +1222,7 @@ int main(void)
         TEST(stops_have_the_stack_of_their_call),
         TEST(a_share_is_exact),
         TEST(it_is_quiet_until_the_time_is_over),
+        TEST(low_resources_alone_refuse_what_is_to_grow),
         TEST(the_quiet_time_passes_by_itself),
         TEST(making_a_heap_is_refused_to_the_modules_named),
         TEST(the_record_of_an_access_without_one_is_whole),

@@ -555,10 +555,13 @@ static void names_are_quoted_letter_by_letter(void **state)
 
 static void break_without_files(void)
 {
-    const struct rlimit none = {0, 0};
+    struct rlimit files;
     start_plain("heaps");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    const struct rlimit none = {0, files.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     nth_stop(&(struct nth_stop_wish){.code = NTH_STOP_DOUBLE_FREE});
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
     assert_int_equal(nth_verifier_stop_count(), 1);
 }
 

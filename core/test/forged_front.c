@@ -218,6 +218,12 @@ static void all_are_free(struct forge_scene *scene)
     change(scene, OWN_CHUNK, 0, 0, (int64_t)chunk.slots - chunk.free);
 }
 
+static void no_slots(struct forge_scene *scene)
+{
+    const struct nth_chunk chunk = chunk_at(scene, OWN_CHUNK);
+    change(scene, OWN_CHUNK, 0, -(int64_t)chunk.slots, -(int64_t)chunk.free);
+}
+
 static void none_is_free(struct forge_scene *scene)
 {
     const struct nth_chunk chunk = chunk_at(scene, OWN_CHUNK);
@@ -276,6 +282,7 @@ static void a_chunk_whose_word_cannot_be_is_reported(void **state)
         CHUNK_ROW(one_free_less, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),
         CHUNK_ROW(of_the_class_below, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.link"),
         CHUNK_ROW(of_the_class_below, RIG_HEAP_FREE, OWN, OWN, "chunk.info"),
+        CHUNK_ROW(no_slots, RIG_HEAP_FREE, OWN, OWN, "chunk.info"),
         CHUNK_ROW(none_is_free, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.link"),
         CHUNK_ROW(all_are_free, RIG_HEAP_COMPACT, -1, OWN_CHUNK, "chunk.info"),
 #define CLASS_ROW(member, call)                                                                    \

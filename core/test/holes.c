@@ -705,6 +705,60 @@ static void an_arena_is_clean_after_a_reset(void **state)
     }
 }
 
+static size_t resident_pages(const struct nth_pages *pages)
+{
+    static unsigned char there[0x400000 / NTH_PAGE_BYTES];
+    size_t count = 0;
+    assert_int_equal(mincore((void *)(uintptr_t)pages->low, 0x400000, there), 0);
+    for (size_t idx = 0; idx < sizeof(there); idx++) {
+        count += there[idx] & 1u;
+    }
+    return count;
+}
+
+/* A large piece or a small one is used and given back, all over the span. */
+static void go_over(const struct nth_pages *pages, uint8_t *base, size_t bytes)
+{
+    for (uint8_t *place = base; place < base + 0x300000; place += 0x20000) {
+        assert_int_equal(pages->commit(pages->self, NULL, place, bytes, FALSE), NTH_SEAM_OK);
+        nth_unpoison(place, bytes);
+        for (size_t at = 0; at < bytes; at += 256) {
+            assert_int_equal(place[at], 0);
+        }
+        memset(place, 0xA5, bytes);
+        assert_int_equal(pages->decommit(pages->self, NULL, place, bytes), NTH_SEAM_OK);
+    }
+}
+
+/* Whatever runs on it: memory beyond its limit is the system's again at the next reset. */
+static void an_arena_takes_its_limit_and_little_more(void **state)
+{
+    const size_t limit = 64; /* pages */
+    (void)state;
+    for (unsigned kind = 0; kind < 3; kind++) {
+        struct nth_arena *arena =
+            kind == 0   ? nth_arena_create(0x400000, limit * PAGE)
+            : kind == 1 ? nth_arena_create_resident(0x400000, limit * PAGE)
+                        : nth_arena_create_open(0x400000, limit * PAGE);
+        const struct nth_pages *pages = nth_arena_pages(arena);
+        for (unsigned round = 0; round < 3; round++) {
+            void *base = NULL;
+            assert_int_equal(pages->reserve(pages->self, NULL, 0x300000, &base), NTH_SEAM_OK);
+            go_over(pages, base, 0x20000);
+            go_over(pages, base, PAGE);
+            assert_true(resident_pages(pages) <= limit * 2);
+            uint8_t *last = (uint8_t *)base + 0x300000 - 0x20000;
+            assert_int_equal(pages->commit(pages->self, NULL, last, 0x20000, FALSE), NTH_SEAM_OK);
+            nth_unpoison(last, 0x20000);
+            memset(last, 0x5A, 0x20000);
+            nth_arena_reset(arena);
+            assert_true(resident_pages(pages) <= limit);
+            assert_int_equal(nth_arena_balance(arena).committed_bytes, 0);
+        }
+        nth_arena_destroy(arena);
+    }
+}
+
 /* What is committed twice counts once; what was released is not handed out again at once. */
 static void an_arena_counts_pages_once_and_goes_round(void **state)
 {
@@ -1092,6 +1146,7 @@ int main(void)
         TEST(after_a_reset_nothing_is_remembered_of_the_heaps_before),
         TEST(a_slot_that_is_free_holds_nothing),
         TEST(an_arena_is_clean_after_a_reset),
+        TEST(an_arena_takes_its_limit_and_little_more),
         TEST(an_arena_counts_pages_once_and_goes_round),
         TEST(an_arena_that_is_destroyed_leaves_nothing_mapped),
         TEST(no_page_of_an_arena_stays_executable),

@@ -1103,6 +1103,23 @@ static void making_a_heap_is_refused_to_the_modules_named(void **state)
     }
 }
 
+/* By themselves, too: who is left out is never refused. */
+static void an_allocation_is_granted_to_the_modules_left_out(void **state)
+{
+    static const char *const names[3] = {"core_verifier_calls", "other.so", ""};
+    struct nth_verifier_settings set;
+    (void)state;
+    for (unsigned row = 0; row < 3; row++) {
+        assert_int_equal(nth_verifier_parse("lowres=1000000:0", &set, NULL, 0), STATUS_SUCCESS);
+        set.lowres_kinds = NTH_LOWRES_HEAP_ALLOC;
+        (void)strcpy(set.lowres_exclude, names[row]);
+        assert_int_equal(nth_verifier_start(&set), STATUS_SUCCESS);
+        HANDLE heap = rig_heap_new();
+        assert_true((HeapAlloc(heap, 0, BYTES) != NULL) == (row == 0));
+        nth_process_reset();
+    }
+}
+
 /* ---- the memory layer ---- */
 
 static EXCEPTION_RECORD probed;
@@ -1225,6 +1242,7 @@ int main(void)
         TEST(low_resources_alone_refuse_what_is_to_grow),
         TEST(the_quiet_time_passes_by_itself),
         TEST(making_a_heap_is_refused_to_the_modules_named),
+        TEST(an_allocation_is_granted_to_the_modules_left_out),
         TEST(the_record_of_an_access_without_one_is_whole),
         TEST(with_both_layers_an_address_without_access_is_the_heaps_layers),
         TEST(only_the_calling_threads_stack_is_its_stack),

@@ -9,6 +9,7 @@
 #define BYTES ((SIZE_T)100)
 #define LARGE_BYTES ((SIZE_T)0x90000)
 #define GROWN ((SIZE_T)3000)
+#define WIDE_BYTES ((SIZE_T)0x800 - 8u)
 
 static uint64_t units_of(HANDLE heap, SIZE_T bytes)
 {
@@ -294,6 +295,29 @@ static void empty_list_is_marked(struct forge_scene *scene)
     forge_bin_bit(scene->heap, units_of(scene->heap, BYTES) - 1u, TRUE);
 }
 
+/* A word of the bitmap as nothing seals it: that of the small blocks, that of the largest. */
+static void first_of_the_map_is_damaged(struct forge_scene *scene)
+{
+    forge_inside(scene->heap)->bin_map[0] ^= 1u;
+}
+
+static void last_of_the_map_is_damaged(struct forge_scene *scene)
+{
+    forge_inside(scene->heap)->bin_map[NTH_BIN_MAP_WORDS - 1u] ^= 1u;
+}
+
+/* One free block in a list of several sizes, and none that is larger. */
+static void one_of_a_wide_list(struct forge_scene *scene)
+{
+    scene->heap = HeapCreate(0, 0, 0);
+    scene->blocks[0] = HeapAlloc(scene->heap, 0, WIDE_BYTES);
+    scene->blocks[1] = HeapAlloc(scene->heap, 0, BYTES);
+    assert_non_null(scene->blocks[1]);
+    assert_int_equal(nth_bin_of(units_of(scene->heap, WIDE_BYTES)),
+                     nth_bin_of(units_of(scene->heap, WIDE_BYTES + 0x80u)));
+    assert_true(HeapFree(scene->heap, 0, scene->blocks[0]));
+}
+
 static void footer(struct forge_scene *scene, int block, uint64_t units)
 {
     const uint64_t bytes = units_of(scene->heap, BYTES) * NTH_UNIT_BYTES;
@@ -440,9 +464,16 @@ static void a_free_list_that_contradicts_itself_is_reported(void **state)
             NTH_CORRUPT_FREE_LIST, "heap.bin_map"),
         ROW(empty_list_is_marked, RIG_HEAP_VALIDATE, 0, -1, -1, NTH_CORRUPT_FREE_LIST,
             "heap.bin_map"),
+        ROW(first_of_the_map_is_damaged, RIG_HEAP_ALLOC, 0x30000, -1, -1, NTH_CORRUPT_FREE_LIST,
+            "heap.bin_map"),
         ROW(list_of_the_rest_is_damaged, RIG_HEAP_REALLOC, GROWN, BUSY_BEHIND_C, -1,
             NTH_CORRUPT_FREE_LIST, "heap.bins"),
     };
+    static const struct forge_row wide_rows[] = {
+        ROW(last_of_the_map_is_damaged, RIG_HEAP_ALLOC, WIDE_BYTES + 0x80u, -1, -1,
+            NTH_CORRUPT_FREE_LIST, "heap.bin_map"),
+    };
+    forge_run(one_of_a_wide_list, wide_rows, FORGE_ROW_COUNT(wide_rows));
     forge_run(three_free, rows, FORGE_ROW_COUNT(rows));
 }
 

@@ -348,6 +348,29 @@ static void moving_with_zeros_clears_what_used_memory_held(void **state)
     demand_bytes(moved, 101, 0x8FF0, 0);
 }
 
+/* D43: there is nothing to clear in what becomes smaller, wherever it goes. */
+static void becoming_smaller_with_zeros_keeps_what_there_is(void **state)
+{
+    static const SIZE_T sizes[][2] = {{600, 40}, {200, 100}, {0x5000, 0x4800},
+                                      {0x100000, 100}, {0x100000, 0x9000}};
+    (void)state;
+    HANDLE heap = growable_heap(0);
+    for (unsigned idx = 0; idx < 40; idx++) {
+        assert_non_null(HeapAlloc(heap, 0, 200)); /* the front end's, by then */
+        assert_non_null(HeapAlloc(heap, 0, 600));
+    }
+    for (size_t idx = 0; idx < sizeof(sizes) / sizeof(sizes[0]); idx++) {
+        uint8_t *block = HeapAlloc(heap, 0, sizes[idx][0]);
+        assert_non_null(block);
+        memset(block, 0x5A, sizes[idx][0]);
+        block = HeapReAlloc(heap, HEAP_ZERO_MEMORY, block, sizes[idx][1]);
+        assert_non_null(block);
+        assert_int_equal(HeapSize(heap, 0, block), sizes[idx][1]);
+        demand_bytes(block, 0, sizes[idx][1], 0x5A);
+    }
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
 /* D43 */
 static void reallocating_to_nothing_leaves_a_live_block_where_it_was(void **state)
 {
@@ -505,6 +528,7 @@ int main(void)
         TEST(zeroed_memory_is_zero_whoever_had_it_before),
         TEST(growing_with_zeros_fills_everything_past_the_old_requested_size),
         TEST(moving_with_zeros_clears_what_used_memory_held),
+        TEST(becoming_smaller_with_zeros_keeps_what_there_is),
         TEST(reallocating_to_nothing_leaves_a_live_block_where_it_was),
         TEST(reallocating_null_fails_as_a_bad_parameter_without_a_report),
         TEST(in_place_without_room_is_no_memory_and_changes_nothing),

@@ -21,6 +21,7 @@ enum answer {
     ANSWER_LESS,      /* commits half of it and says so */
     ANSWER_ELSEWHERE, /* says it committed at another address */
     ANSWER_BEYOND,    /* claims to have committed past the block's end */
+    ANSWER_PART,      /* commits what is asked and says that it was a byte more */
     ANSWER_RAISE,     /* raises 0xE0001234 */
     ANSWER_CALL_HEAP  /* calls the heap it works for, then commits */
 };
@@ -91,6 +92,11 @@ static NTSTATUS routine(PVOID base, PVOID *address, PSIZE_T bytes)
     case ANSWER_CALL_HEAP:
         call_heap();
         break;
+    case ANSWER_PART:
+        open_pages(at, *bytes);
+        own.opened_bytes += *bytes;
+        *bytes += 1;
+        return STATUS_SUCCESS;
     case ANSWER_DONE:
         break;
     }
@@ -270,6 +276,13 @@ static void a_routine_that_names_another_address_is_shortage(void **state)
 }
 
 /* D26 */
+static void a_routine_that_commits_parts_of_pages_is_shortage(void **state)
+{
+    (void)state;
+    demand_shortage(ANSWER_PART);
+}
+
+/* D26 */
 static void a_routine_that_claims_more_than_the_block_is_shortage(void **state)
 {
     (void)state;
@@ -334,6 +347,9 @@ static void an_exception_of_the_routine_that_is_continued_is_shortage(void **sta
     volatile uintptr_t moved = 1;
     unsigned asked = 0;
     assert_non_null(block);
+    for (unsigned idx = 0; idx < 40; idx++) { /* the front end may have something to give back */
+        assert_non_null(HeapAlloc(heap, 0, 40));
+    }
     own.answer = ANSWER_RAISE;
     NT_TRY
     {
@@ -502,6 +518,7 @@ int main(void)
         TEST(a_routine_that_fails_is_shortage),
         TEST(a_routine_that_commits_less_is_shortage),
         TEST(a_routine_that_names_another_address_is_shortage),
+        TEST(a_routine_that_commits_parts_of_pages_is_shortage),
         TEST(a_routine_that_claims_more_than_the_block_is_shortage),
         TEST(an_exception_from_the_routine_reaches_the_caller_with_the_heap_as_it_was),
         TEST(an_exception_of_the_routine_is_not_followed_by_another),

@@ -9,13 +9,17 @@
 #include <stddef.h>
 #include <unistd.h>
 
-/* Is there in builds with clang's counters only. */
-extern int __llvm_profile_write_file(void) __attribute__((weak)); /* NOLINT */
+/* Are there in builds with clang's counters only. */
+extern int __llvm_profile_write_file(void) __attribute__((weak));                 /* NOLINT */
+extern int __llvm_profile_is_continuous_mode_enabled(void) __attribute__((weak)); /* NOLINT */
 
+/* Counters that live in their file are there already, and writing them would be a note. */
 static inline void leave_counts(int number)
 {
     (void)number;
-    if (__llvm_profile_write_file != NULL) {
+    if (__llvm_profile_write_file != NULL &&
+        (__llvm_profile_is_continuous_mode_enabled == NULL ||
+         __llvm_profile_is_continuous_mode_enabled() == 0)) {
         (void)__llvm_profile_write_file();
     }
 }

@@ -347,9 +347,6 @@ static void an_exception_of_the_routine_that_is_continued_is_shortage(void **sta
     volatile uintptr_t moved = 1;
     unsigned asked = 0;
     assert_non_null(block);
-    for (unsigned idx = 0; idx < 40; idx++) { /* the front end may have something to give back */
-        assert_non_null(HeapAlloc(heap, 0, 40));
-    }
     own.answer = ANSWER_RAISE;
     NT_TRY
     {

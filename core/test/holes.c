@@ -736,10 +736,9 @@ static void an_arena_takes_its_limit_and_little_more(void **state)
     const size_t limit = 64; /* pages */
     (void)state;
     for (unsigned kind = 0; kind < 3; kind++) {
-        struct nth_arena *arena =
-            kind == 0   ? nth_arena_create(0x400000, limit * PAGE)
-            : kind == 1 ? nth_arena_create_resident(0x400000, limit * PAGE)
-                        : nth_arena_create_open(0x400000, limit * PAGE);
+        struct nth_arena *arena = kind == 0   ? nth_arena_create(0x400000, limit * PAGE)
+                                  : kind == 1 ? nth_arena_create_resident(0x400000, limit * PAGE)
+                                              : nth_arena_create_open(0x400000, limit * PAGE);
         const struct nth_pages *pages = nth_arena_pages(arena);
         for (unsigned round = 0; round < 3; round++) {
             void *base = NULL;

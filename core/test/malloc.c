@@ -519,7 +519,8 @@ static void the_environment_turns_the_verifier_on(void **state)
     static const char *const empty[] = {"NTHEAP_VERIFIER=", NULL};
     static const char *const others[] = {"NTHEAP_VERIFIE", "", "NTHEAP_VERIFIERS=lowres=0",
                                          "XNTHEAP_VERIFIER=lowres=0", NULL};
-    static const char *const heaps[] = {"NTHEAP", "NTHEAP_VERIFIER=heaps,lowres=0,log=/dev/null", NULL};
+    static const char *const heaps[] = {"NTHEAP", "NTHEAP_VERIFIER=heaps,lowres=0,log=/dev/null",
+                                        NULL};
     (void)state;
     assert_int_equal(told_with("plain", none), 0);
     assert_int_equal(told_with("plain", empty), 0);

@@ -351,8 +351,8 @@ static void moving_with_zeros_clears_what_used_memory_held(void **state)
 /* D43: there is nothing to clear in what becomes smaller, wherever it goes. */
 static void becoming_smaller_with_zeros_keeps_what_there_is(void **state)
 {
-    static const SIZE_T sizes[][2] = {{600, 40}, {200, 100}, {0x5000, 0x4800},
-                                      {0x100000, 100}, {0x100000, 0x9000}};
+    static const SIZE_T sizes[][2] = {
+        {600, 40}, {200, 100}, {0x5000, 0x4800}, {0x100000, 100}, {0x100000, 0x9000}};
     (void)state;
     HANDLE heap = growable_heap(0);
     for (unsigned idx = 0; idx < 40; idx++) {

@@ -17,9 +17,8 @@ extern int __llvm_profile_is_continuous_mode_enabled(void) __attribute__((weak))
 static inline void leave_counts(int number)
 {
     (void)number;
-    if (__llvm_profile_write_file != NULL &&
-        (__llvm_profile_is_continuous_mode_enabled == NULL ||
-         __llvm_profile_is_continuous_mode_enabled() == 0)) {
+    if (__llvm_profile_write_file != NULL && (__llvm_profile_is_continuous_mode_enabled == NULL ||
+                                              __llvm_profile_is_continuous_mode_enabled() == 0)) {
         (void)__llvm_profile_write_file();
     }
 }

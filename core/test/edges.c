@@ -259,32 +259,6 @@ static void locks_and_reservations_that_the_system_does_not_give_are_refused(voi
     demand_good_child(without_mappings);
 }
 
-/* Each place lies below the one before, so that what was released is not handed out again soon; a
- * long way down it starts over. Sanitizers keep shadows of all of it. */
-static void places_of_the_system_go_down_and_start_over(void **state)
-{
-    const struct nth_pages *pages = nth_pages_os();
-    const size_t bytes = (size_t)NTH_WORDS(1ull << 40, 1ull << 28);
-    uintptr_t before = 0;
-    unsigned below = 0;
-    unsigned over = 0;
-    (void)state;
-#if defined(NTH_ASAN) || defined(NTH_MSAN) || defined(NTH_TSAN)
-    skip();
-#endif
-    for (unsigned round = 0; round < 12; round++) {
-        void *place = NULL;
-        assert_int_equal(pages->reserve(pages->self, NULL, bytes, &place), NTH_SEAM_OK);
-        assert_int_equal((uintptr_t)place % NTH_GRANULE_BYTES, 0);
-        below += round > 0 && (uintptr_t)place < before;
-        over += round > 0 && (uintptr_t)place > before;
-        before = (uintptr_t)place;
-        assert_int_equal(pages->release(pages->self, NULL, place, bytes), NTH_SEAM_OK);
-    }
-    assert_true(below >= 6);
-    assert_true(over >= 1);
-}
-
 /* Room for its tables, and none for itself. */
 static void an_arena_larger_than_all_addresses_is_refused(void **state)
 {
@@ -832,7 +806,6 @@ int main(void)
         TEST(keys_are_drawn_without_the_systems_randomness_too),
         TEST(pages_that_the_system_does_not_open_are_refused),
         TEST(locks_and_reservations_that_the_system_does_not_give_are_refused),
-        TEST(places_of_the_system_go_down_and_start_over),
         TEST(an_arena_larger_than_all_addresses_is_refused),
         TEST(executable_pages_of_the_system_can_be_run),
         TEST(a_reservation_that_cannot_be_is_refused),

@@ -35,8 +35,9 @@ struct nth_arena {
     uint64_t *touched;   /* a bit a page: committed since the last drop, so maybe dirty */
 };
 
-/* Where an arena would like to be, so that one process is like the next to its caches, and to a fuzzer: free
- * below every sanitizer's shadow, in 32 bits as well. Wherever that is taken it is somewhere else. */
+/* Where an arena would like to be, so that one process is like the next to its caches, and to a
+ * fuzzer: free below every sanitizer's shadow, in 32 bits as well. Wherever that is taken it is
+ * somewhere else. */
 #define PLACE_WANTED 0x10000000u
 
 /* What was touched is kept over a reset, because the next program commits the low pages again. An
@@ -255,8 +256,8 @@ struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
     if (arena == MAP_FAILED) {
         return NULL;
     }
-    char *place =
-        mmap((void *)(uintptr_t)PLACE_WANTED, span_bytes + NTH_GRANULE_BYTES, PROT_NONE, how, -1, 0);
+    char *place = mmap((void *)(uintptr_t)PLACE_WANTED, span_bytes + NTH_GRANULE_BYTES, PROT_NONE,
+                       how, -1, 0);
     if (place == MAP_FAILED) {
         (void)munmap(arena, table_bytes);
         return NULL;

@@ -34,15 +34,15 @@ struct rig_block {
     bool reallocated;
 
     /* Under a verifier (watch.h). */
-    uint8_t owner;   /* a module, or RIG_OWNER_NONE */
-    uint8_t made_by; /* the module that allocated it */
-    uint8_t flips;   /* what around it is not as it was left */
-    bool full;       /* of full page heap */
-    bool shielded;   /* disowned for the verifier */
-    bool moved;      /* reallocated since */
-    bool again;      /* its address was that of a disowned block */
+    uint8_t owner;     /* a module, or RIG_OWNER_NONE */
+    uint8_t made_by;   /* the module that allocated it */
+    uint8_t flips;     /* what around it is not as it was left */
+    bool full;         /* of full page heap */
+    bool shielded;     /* disowned for the verifier */
+    bool moved;        /* reallocated since */
+    bool again;        /* its address was that of a disowned block */
     size_t laid_bytes; /* the size for which it was placed: a full block's pages are for that */
-    uint64_t order;  /* of its allocation, or last reallocation */
+    uint64_t order;    /* of its allocation, or last reallocation */
 };
 
 RB_HEAD(rig_block_tree, rig_block);
@@ -71,11 +71,11 @@ struct rig_heap {
     size_t allocation_max_bytes;
     unsigned lock_depth;
     size_t block_count;
-    size_t block_bytes;    /* requested, in all */
-    size_t large_count;    /* live blocks above the threshold */
-    size_t block_peak;     /* most live blocks at once */
-    uint64_t block_total;  /* allocations and reallocations ever */
-    size_t segment_bytes;  /* SegmentReserve asked for; 0: unspecified, and so the next three */
+    size_t block_bytes;   /* requested, in all */
+    size_t large_count;   /* live blocks above the threshold */
+    size_t block_peak;    /* most live blocks at once */
+    uint64_t block_total; /* allocations and reallocations ever */
+    size_t segment_bytes; /* SegmentReserve asked for; 0: unspecified, and so the next three */
     size_t segment_commit_bytes;
     size_t decommit_block_bytes;
     size_t decommit_total_bytes;

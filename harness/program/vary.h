@@ -12,7 +12,8 @@
 #define RIG_VARY_REFUSED 4u /* before every operation on a heap memory is refused to that heap */
 #define RIG_VARY_SPELLING                                                                          \
     8u /* what was called by its Rtl name is by its Win32 name, and the other way */
-#define RIG_VARY_TWICE 16u /* every operation twice: what is refused is so in a heap that just refused */
+#define RIG_VARY_TWICE                                                                             \
+    16u /* every operation twice: what is refused is so in a heap that just refused */
 #define RIG_VARY_COUNT 32u /* sets of these; 0 is the program itself */
 
 /* Write to `out` what `program` becomes with the set `wanted`, below RIG_VARY_COUNT. The records of

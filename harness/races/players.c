@@ -460,7 +460,8 @@ static void let_go(struct player *player)
 /* With one program for all, every thread begins at another place of it. */
 static void play_program(struct player *player, const struct rig_program *program)
 {
-    const unsigned start = player->count > 1 ? 0 : program->count * player->number / player->threads;
+    const unsigned start =
+        player->count > 1 ? 0 : program->count * player->number / player->threads;
     for (unsigned idx = 0; idx < program->count; idx++) {
         play(player, &program->records[(start + idx) % program->count]);
     }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Programs by several threads at once on one heap, for races and crashes. No model judges them: what
- * comes depends on the scheduler. What a thread wrote into its blocks stays there, the heap reports
- * nothing, and is whole at the end; else the process aborts with a line that says which of these.
+ * Programs by several threads at once on one heap, for races and crashes. No model judges them:
+ * what comes depends on the scheduler. What a thread wrote into its blocks stays there, the heap
+ * reports nothing, and is whole at the end; else the process aborts with a line that says which of
+ * these.
  *
  * Heaps 0 to 5 of a program are the shared one, the last two belong to the thread once the program
  * has created them. Nobody asks for what would race by contract: HEAP_NO_SERIALIZE is left out, and

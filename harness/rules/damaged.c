@@ -108,11 +108,12 @@ static bool noticed(const struct rig_step *step)
  * routine that calls its own heap. */
 static bool promised(const struct rig_step *step)
 {
+    const char *reason = step->outcome.report.reason;
     bool found = step->promised_count == 0 || step->op == RIG_OP_MISUSE ||
-                 step->outcome.reentries > 0 || step->outcome.reports == 0 ||
-                 step->promised_count == RIG_PROMISED_MAX;
+                 step->outcome.reports == 0 || step->promised_count == RIG_PROMISED_MAX ||
+                 (step->outcome.reentries > 0 && fault_reason_is_of("REENTERED", reason));
     for (unsigned idx = 0; !found && idx < step->promised_count; idx++) {
-        found = fault_reason_is_of(step->promised[idx], step->outcome.report.reason);
+        found = fault_reason_is_of(step->promised[idx], reason);
     }
     return found;
 }

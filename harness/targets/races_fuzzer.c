@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Target, of builds with ThreadSanitizer only: any bytes are a program, which three threads play at
- * once on one heap (races/players.h), each beginning at another place of it. A race in core ends the
- * process. What comes depends on the scheduler, so nothing else is asked of it than what holds of
- * any order, and an input that found something may want a few tries to show it again. */
+ * once on one heap (races/players.h), each beginning at another place of it. A race in core ends
+ * the process. What comes depends on the scheduler, so nothing else is asked of it than what holds
+ * of any order, and an input that found something may want a few tries to show it again. */
 #include "program_target.h"
 
 #include "races/players.h"

@@ -97,27 +97,22 @@ NTH_ATOMIC(unsigned) nth_fault_installed;
 struct arrival {
     int number;
     siginfo_t *info;
-    void *context;
-    uintptr_t depth; /* stack address of the arrival */
+    ucontext_t *context;
 };
 
-/* The fault that this thread is passing on. A handler installed over ours that calls us in turn
- * would otherwise never see the end: it gets the very first action instead. The handler called
- * may as well never return but jump out; the next fault may then have its context at the same
- * address, but it arrives less deep in the stack than a call would. */
-static _Thread_local struct {
-    const void *context;
-    uintptr_t depth;
-} passing;
-
+/* A fault that is being passed on has its context linked to itself. A handler installed over ours
+ * that calls us in turn would otherwise never see the end: it gets the very first action instead.
+ * The mark goes with its fault: the system writes the context of each anew, with a null link, so
+ * that a handler that jumps out leaves none behind. Nothing reads the link of a signal's context.
+ */
 static BOOLEAN arrival_is_chained(const struct arrival *arrival)
 {
-    return arrival->context == passing.context && arrival->depth < passing.depth;
+    return arrival->context->uc_link == arrival->context;
 }
 
 static struct found *found_for(int number)
 {
-    return &found[number != fault_signals[0]];
+    return number == fault_signals[0] ? &found[0] : &found[1];
 }
 
 static BOOLEAN action_is(const struct sigaction *action, void (*plain)(int))
@@ -174,10 +169,10 @@ static void fault_pass_on(const struct arrival *arrival)
         fault_default(arrival->number, arrival->info);
         return;
     }
-    passing.context = arrival->context;
-    passing.depth = arrival->depth;
+    ucontext_t *const link = arrival->context->uc_link;
+    arrival->context->uc_link = arrival->context;
     fault_call(&action, arrival);
-    passing.context = NULL;
+    arrival->context->uc_link = link;
 }
 
 /* The kernel gives no address for one that is not canonical. */
@@ -229,10 +224,7 @@ static BOOLEAN fault_dispatch(const siginfo_t *info, ucontext_t *context)
 static void fault_handler(int number, siginfo_t *info, void *context)
 {
     const int error = errno;
-    const struct arrival arrival = {.number = number,
-                                    .info = info,
-                                    .context = context,
-                                    .depth = (uintptr_t)__builtin_frame_address(0)};
+    const struct arrival arrival = {.number = number, .info = info, .context = context};
     if (arrival_is_chained(&arrival) || fault_is_sent(info) || !fault_dispatch(info, context)) {
         fault_pass_on(&arrival);
     }

@@ -225,6 +225,13 @@ static void demand_killed(void (*body)(void))
     assert_int_equal(WTERMSIG(status), SIGSEGV);
 }
 
+static void demand_exit(void (*body)(void), int wanted)
+{
+    const int status = child_status(body);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), wanted);
+}
+
 static void fault_that_nobody_takes_ends_the_process_where_nothing_was_installed(void **state)
 {
     locked_begin(state);
@@ -265,9 +272,37 @@ static void child_chain(void)
 static void handler_that_calls_ours_in_turn_ends_at_the_very_first_one(void **state)
 {
     locked_begin(state);
-    const int status = child_status(child_chain);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 17);
+    demand_exit(child_chain, 17);
+}
+
+/* The fault after one that a handler jumped out of has its context at the same address, and comes
+ * by a handler that has been installed over ours since: it is a fault of its own all the same. */
+static void child_leaves_then_chains(void)
+{
+    for (volatile int round = 0; round < 2; round++) {
+        if (sigsetjmp(escape, 1) == 0) {
+            NT_TRY
+            {
+                (void)wild_read(locked);
+            }
+            NT_EXCEPT(round == 0 ? nth_filter_search : nth_filter_all, NULL)
+            {
+                trace_add('x');
+            }
+            NT_END_TRY
+        }
+        nth_seh_reset();
+        install(theirs_chained, &seen_before);
+    }
+    leave(strcmp(trace, "tcx") == 0 ? 17 : 18);
+}
+
+static void handler_that_jumps_out_leaves_nothing_for_the_next_fault(void **state)
+{
+    locked_begin(state);
+    install(theirs, NULL);
+    nth_seh_install();
+    demand_exit(child_leaves_then_chains, 17);
 }
 
 /* Calls what was there before it, its signal blocked, and looks at what became of the action. */
@@ -337,13 +372,6 @@ static void child_sends_over_ignored(void)
     (void)raise(SIGSEGV);
 }
 
-static void demand_exit(void (*body)(void), int wanted)
-{
-    const int status = child_status(body);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), wanted);
-}
-
 /* The instruction that runs again, or the signal sent again as soon as it is not blocked, is to end
  * the process; what is ignored stays so. */
 static void fault_passed_on_to_no_handler_finds_the_default_in_place(void **state)
@@ -380,6 +408,7 @@ int main(void)
         TEST(signal_that_a_program_sends_is_not_an_exception),
         TEST(fault_that_nobody_takes_ends_the_process_where_nothing_was_installed),
         TEST(handler_that_calls_ours_in_turn_ends_at_the_very_first_one),
+        TEST(handler_that_jumps_out_leaves_nothing_for_the_next_fault),
     };
     return cmocka_run_group_tests(tests, first, NULL);
 }

@@ -310,7 +310,8 @@ distil() {
         if [ -s "$work/$target.new/running" ]; then # it died of an input
             mkdir -p "$build/findings/$target"
             cp "$work/$target.new/running" "$build/findings/$target/crash-distil"
-            printf '%s: a finding while inputs were made smaller\n    %s\n' "$target" \
+            printf '%s: a finding while inputs were made smaller: %s\n    %s\n' "$target" \
+                "$(grep -a -m1 -e '^finding: ' -e 'ERROR: ' "$work/$target.log")" \
                 "$build/bin/$target $build/findings/$target/crash-distil" >&2
             exit 1
         fi

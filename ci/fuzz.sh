@@ -432,7 +432,8 @@ below_floors() {
         echo "makes $(($2 * 100 / $3)) % of heaprig bench's calls, expected $rate_min or more"
     fi
     if [ "$slowest" -gt "$slowest_max" ]; then
-        echo "its slowest input took $slowest ms of the processor, expected $slowest_max at most"
+        cp "$run/$1.stats.slowest" "$dir/findings/$1/slowest"
+        echo "its slowest input, $dir/findings/$1/slowest, took $slowest ms of the processor, expected $slowest_max at most"
     fi
     if [ "$memory" -gt "$memory_max" ]; then
         echo "took $memory MiB, expected $memory_max at most"

@@ -228,7 +228,7 @@ int rig_target_run(const uint8_t *bytes, size_t len_bytes)
     rig_stats_add(&stats->engine_ns, ended == 0 ? 0 : began - ended);
     const int result = decode_and_run(bytes, len_bytes, began);
     const uint64_t processor_now = ns_of(CLOCK_PROCESS_CPUTIME_ID);
-    rig_stats_max(&stats->slowest_ns, processor_now - processor);
+    rig_stats_slow(stats, processor_now - processor, bytes, len_bytes);
     rig_stats_add(&stats->processor_ns,
                   processor_now - (processor_ended == 0 ? processor : processor_ended));
     processor_ended = processor_now;

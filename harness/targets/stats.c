@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,38 @@ struct rig_stats *rig_stats_now(void)
         stats = path == NULL ? &unheard : stats_map(path);
     }
     return stats;
+}
+
+/* Whole, whichever of several processes is last. */
+static void slowest_write(const char *path, const uint8_t *bytes, size_t len_bytes)
+{
+    char kept[4096];
+    char begun[4096];
+    if (snprintf(begun, sizeof(begun), "%s.slowest.%d", path, (int)getpid()) >=
+        (int)sizeof(begun)) {
+        return;
+    }
+    (void)snprintf(kept, sizeof(kept), "%s.slowest", path);
+    FILE *file = fopen(begun, "we");
+    if (file == NULL) {
+        return;
+    }
+    const bool written = fwrite(bytes, 1, len_bytes, file) == len_bytes;
+    if (fclose(file) != 0 || !written || rename(begun, kept) != 0) {
+        (void)unlink(begun);
+    }
+}
+
+void rig_stats_slow(struct rig_stats *stats, uint64_t processor_ns, const uint8_t *bytes,
+                    size_t len_bytes)
+{
+    const char *path = getenv("HEAPRIG_STATS");
+    if (processor_ns > atomic_load_explicit(&stats->slowest_ns, memory_order_relaxed)) {
+        rig_stats_max(&stats->slowest_ns, processor_ns);
+        if (path != NULL) {
+            slowest_write(path, bytes, len_bytes);
+        }
+    }
 }
 
 void nth_planted_mark(unsigned what)

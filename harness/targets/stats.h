@@ -19,6 +19,8 @@
  *        and processor time of the slowest input; then the memory of the largest process in KiB,
  * and processor time of all since the first input, the engine's too
  *
+ * Beside the file, under its name and `.slowest`, lies the input that took the most.
+ *
  * Words are of 8 bytes, in the machine's own order. */
 #ifndef RIG_TARGETS_STATS_H
 #define RIG_TARGETS_STATS_H
@@ -59,6 +61,12 @@ static_assert(offsetof(struct rig_stats, exercised) == 64, "eight words come fir
 /* The numbers of this process, wherever they live. Units: none. Errors: a file that cannot be used
  * ends the process with 2 and one line. */
 struct rig_stats *rig_stats_now(void);
+
+/* An input of `len_bytes` took `processor_ns` nanoseconds: when none took more it is the slowest,
+ * and is kept beside the numbers. `bytes` stay the caller's. Errors: one that cannot be written is
+ * left out. */
+void rig_stats_slow(struct rig_stats *stats, uint64_t processor_ns, const uint8_t *bytes,
+                    size_t len_bytes);
 
 static inline void rig_stats_max(_Atomic uint64_t *number, uint64_t least)
 {

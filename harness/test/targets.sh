@@ -73,6 +73,7 @@ times=$(((64 + 2 * $(word 6) + 7) / 8 + 3 + 64))
 for number in 1 2 3 4 5; do # decoder, calls, all of the run, slowest input, memory
     [ "$(word $((times + number)))" -gt 0 ] || fail "number $number of time and memory is 0"
 done
+cmp -s "$dir/stats.slowest" "$dir/empty/two.bin" || fail "the only input is not kept as the slowest"
 [ "$(word $((times + 2)))" -lt "$(word $((times + 3)))" ] || fail "calls took longer than the run"
 
 run 2 "$bin/heaprig-assemble" "$dir/empty" "$dir/list"

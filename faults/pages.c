@@ -330,6 +330,7 @@ static enum nth_seam_status fault_page_commit(void *self, const struct nth_site 
     if (status != NTH_SEAM_OK) {
         return told(status, KIND_COMMIT, idx);
     }
+    faults.run.bytes += asked;
     if (faults.rubbish) {
         memset(base, RUBBISH, asked);
     }

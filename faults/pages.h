@@ -60,6 +60,7 @@ struct fault_run {
     uint64_t given;    /* of them: pages or reservations that were not taken back */
     uint64_t over;     /* of them: by the plan laid over */
     uint64_t lies;     /* calls that were lied to */
+    uint64_t bytes;    /* committed, those given back since among them */
     uint64_t digest;   /* of the sequence of calls: site and API call of each */
     unsigned site;     /* of the last refusal */
 };

@@ -308,12 +308,20 @@ static bool allowed(const struct rig_program *program, unsigned op)
     return fault == 0 || (program->flags & fault) != 0;
 }
 
+/* Operations that make a heap commit memory. */
+static bool asks_memory(unsigned op)
+{
+    return op == RIG_OP_ALLOC || op == RIG_OP_REALLOC || op == RIG_OP_MULTI_ALLOC ||
+           op == RIG_OP_CREATE;
+}
+
 bool rig_run_record(struct rig_exec *exec, const struct rig_record *record, uint32_t idx)
 {
     struct rig_step *step = &exec->step;
     step_begin(exec, record, idx);
-    step->nothing =
-        step->nothing || !allowed(exec->program, record->op) || !rig_watch_allows(exec, record->op);
+    step->nothing = step->nothing || !allowed(exec->program, record->op) ||
+                    !rig_watch_allows(exec, record->op) ||
+                    (asks_memory(record->op) && !rig_may_commit(exec));
     if (!step->nothing) {
         rig_resolve(exec, record, step);
         rig_watch_tame(exec, step);

@@ -15,8 +15,10 @@ struct rig_options {
     const struct rig_subject *subject;
     bool abort_on_finding; /* end the process in a function named after the rule */
     unsigned check_every;  /* look at everything after so many operations; 0: only at the end */
-    uint64_t look_calls;   /* which, and CHECK, ends after so many calls of a run; 0: never */
-    bool judge;            /* false: run, but judge nothing (to see what judging costs) */
+    uint64_t
+        look_calls; /* which, CHECK, and looks around refusals end after so many calls; 0: never */
+    uint64_t commit_max; /* no block or heap is asked for after so many bytes; 0: no bound */
+    bool judge;          /* false: run, but judge nothing (to see what judging costs) */
     /* Called after each step was judged, before the model moves on; may be NULL. */
     void (*watch)(void *context, const struct rig_step *step, const struct rig_judge *judge);
     /* Called before each call is made; may be NULL. For a subject that is to lie in one step. */
@@ -59,20 +61,21 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed);
 bool rig_exec_event(struct rig_exec *exec, const struct rig_event *event); /* false: finding */
 struct rig_verdict rig_exec_end(struct rig_exec *exec);
 
-/* Lay a plan over every run from now on, beside the program's own (subject->plan_over); NULL: none, and
- * a plan of kind `nth` with n 0 refuses nothing but remembers how each record ended, for the runs after.
- * Around call number `look` of a run (counted by rig_options.before, from 0), or around every one
- * (RIG_LOOK_ALWAYS), heaps and locks are looked at; what the plan had refused is checked at once and made
- * again. Units: none. Errors: none. */
+/* Lay a plan over every run from now on, beside the program's own (subject->plan_over); NULL: none,
+ * and a plan of kind `nth` with n 0 refuses nothing but remembers how each record ended, for the
+ * runs after. Around call number `look` of a run (counted by rig_options.before, from 0), or around
+ * every one (RIG_LOOK_ALWAYS), heaps and locks are looked at; what the plan had refused is checked
+ * at once and made again. Units: none. Errors: none. */
 #define RIG_LOOK_ALWAYS UINT32_MAX
 void rig_exec_plan(struct rig_exec *exec, const struct fault_plan *plan, uint32_t look);
 
-/* In which call of the last run without faults page call number `number` (from 1) was made, for `look`.
- * Units: calls. Errors: RIG_LOOK_ALWAYS where the run was too long to tell. */
+/* In which call of the last run without faults page call number `number` (from 1) was made, for
+ * `look`. Units: calls. Errors: RIG_LOOK_ALWAYS where the run was too long to tell. */
 uint32_t rig_exec_plan_call(const struct rig_exec *exec, uint64_t number);
 
-/* For those who damage metadata themselves, from a hook: heap number `idx` is damaged from here on, so
- * its calls may refuse with a report (rules/damaged.h). Until the heap is destroyed, or the run ends. */
+/* For those who damage metadata themselves, from a hook: heap number `idx` is damaged from here on,
+ * so its calls may refuse with a report (rules/damaged.h). Until the heap is destroyed, or the run
+ * ends. */
 void rig_exec_damaged(struct rig_exec *exec, unsigned idx);
 
 /* Damage number `idx` that operations of the program have done and that is still there: its row of

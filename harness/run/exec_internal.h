@@ -91,15 +91,16 @@ struct rig_section {
 
 /* Plans of this run, and what they led to. */
 struct rig_planning {
-    struct fault_plan over; /* laid over each run; kind NONE: none */
-    uint32_t look;          /* the call around which to look, or RIG_LOOK_ALWAYS */
-    struct fault_plan own_plan; /* set by the program last */
-    unsigned own;           /* so many calls more to look at, for a plan of the program's */
-    unsigned crowds;        /* of this run */
-    uint32_t calls;         /* made by rig_call in this run */
-    bool again;             /* the record is made once more */
-    bool again_known;       /* and without faults it was served */
-    uint32_t refused_idx;   /* 1 + the first such record of a plan for good; 0: none */
+    struct fault_plan over;         /* laid over each run; kind NONE: none */
+    uint32_t look;                  /* the call around which to look, or RIG_LOOK_ALWAYS */
+    struct fault_plan own_plan;     /* set by the program last */
+    unsigned own;                   /* so many calls more to look at, for a plan of the program's */
+    unsigned crowds;                /* of this run */
+    uint32_t calls;                 /* made by rig_call in this run */
+    uint64_t sounded_count;         /* elements that were walked around calls */
+    bool again;                     /* the record is made once more */
+    bool again_known;               /* and without faults it was served */
+    uint32_t refused_idx;           /* 1 + the first such record of a plan for good; 0: none */
     RTL_HEAP_PARAMETERS parameters; /* as they were before the record */
     bool has_parameters;
     size_t last_bytes;
@@ -121,10 +122,10 @@ struct rig_exec {
     size_t hole_bytes[RIG_SLOT_COUNT]; /* size of the block last freed under the name */
     size_t last_bytes;
     struct rig_gone_block gone_blocks[RIG_SLOT_COUNT]; /* freed last under the name */
-    uint64_t freed_count;                         /* blocks freed in all */
-    uintptr_t gone_block;                         /* a block of the heap destroyed last, or 0 */
+    uint64_t freed_count;                              /* blocks freed in all */
+    uintptr_t gone_block;         /* a block of the heap destroyed last, or 0 */
     bool unwound[RIG_HEAP_COUNT]; /* a call on it was interrupted: it is out of use */
-    bool ended; /* the subject asked for the end of the process: the program ends there */
+    bool ended;    /* the subject asked for the end of the process: the program ends there */
     char *scratch; /* MISUSE: memory of another allocator, made when first needed */
 
     RTL_HEAP_PARAMETERS parameters; /* gathered by PARAMETER */
@@ -176,13 +177,13 @@ const char *rig_step_call(enum rig_op op, bool win32);
 
 /* call.c: one guarded call of `body`, which writes step->outcome.value. */
 void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *exec));
-/* A call that is no operation of its own: a query beside one. FALSE when it raised, or made a report:
- * then it has no answer. */
+/* A call that is no operation of its own: a query beside one. FALSE when it raised, or made a
+ * report: then it has no answer. */
 bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *context);
 
-/* see_refusal.c: plans of a run. Begin: after the reset; settle: what a record left of its plan, false
- * when a finding comes of it; end: nothing is refused from now on, and what was is made again. Around
- * a call: how things are before, and what a refusal made of them. */
+/* see_refusal.c: plans of a run. Begin: after the reset; settle: what a record left of its plan,
+ * false when a finding comes of it; end: nothing is refused from now on, and what was is made
+ * again. Around a call: how things are before, and what a refusal made of them. */
 void rig_plans_begin(struct rig_exec *exec);
 void rig_plans_of_program(struct rig_exec *exec); /* that of its header */
 void rig_plans_record(struct rig_exec *exec);
@@ -238,12 +239,13 @@ bool rig_process_heap(struct rig_exec *exec);
 /* do_blocks.c: take or give up a heap's lock around a call; false where the subject says no. */
 bool rig_lock_aside(struct rig_exec *exec, struct rig_heap *heap, bool lock);
 
-/* do_misuse_pointer.c: MISUSE: find what the row needs; make what is passed. False: it is not there,
- * or the subject lacks a service. */
+/* do_misuse_pointer.c: MISUSE: find what the row needs; make what is passed. False: it is not
+ * there, or the subject lacks a service. */
 bool rig_misuse_find(struct rig_exec *exec, struct rig_step *step);
 bool rig_misuse_pointer(struct rig_exec *exec, struct rig_step *step);
 
-/* The reason that D12 or D14 has for what stands at the address. After the call: a walk tidies up. */
+/* The reason that D12 or D14 has for what stands at the address. After the call: a walk tidies up.
+ */
 void rig_misuse_reason(struct rig_exec *exec, struct rig_step *step);
 
 /* do_misuse_call.c: choose the call and its other arguments; false where the subject has none. Its
@@ -276,9 +278,10 @@ void rig_memory_release(char *base, size_t bytes);
 bool rig_memory_open(char *base, size_t bytes);
 void rig_memory_close(char *base, size_t bytes);
 
-/* watch.c: the verifier of a program. Begin: right after the reset; reset: before the next. The subject as
- * the module calls it that makes the calls now. A step begins; whether its operation is made there, and as
- * it is; around a call; before a step is judged, and after; what the model of blocks and heaps learns. */
+/* watch.c: the verifier of a program. Begin: right after the reset; reset: before the next. The
+ * subject as the module calls it that makes the calls now. A step begins; whether its operation is
+ * made there, and as it is; around a call; before a step is judged, and after; what the model of
+ * blocks and heaps learns. */
 void rig_watch_begin(struct rig_exec *exec);
 void rig_watch_reset(struct rig_exec *exec);
 const struct rig_subject *rig_as(struct rig_exec *exec);
@@ -306,6 +309,9 @@ typedef bool (*rig_perform)(struct rig_exec *exec, struct rig_step *step);
 
 /* The run may still look at everything: it has not made too many calls. */
 bool rig_may_look(const struct rig_exec *exec);
+
+/* And it may ask for memory: what it had committed is not too much. */
+bool rig_may_commit(const struct rig_exec *exec);
 /* A look at everything, and the end of a run. False: finding. */
 bool rig_check_all(struct rig_exec *exec, enum rig_phase phase);
 bool rig_finish(struct rig_exec *exec);

@@ -130,7 +130,7 @@ bool rig_check_all(struct rig_exec *exec, enum rig_phase phase)
 bool rig_may_look(const struct rig_exec *exec)
 {
     const uint64_t most = exec->options.look_calls;
-    return most == 0 || exec->verdict.call_count < most;
+    return most == 0 || exec->verdict.call_count + exec->planning.sounded_count < most;
 }
 
 bool rig_do_CHECK(struct rig_exec *exec, struct rig_step *step)

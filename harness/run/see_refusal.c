@@ -30,6 +30,7 @@ void rig_plans_begin(struct rig_exec *exec)
     planning->own = 0;
     planning->own_plan = (struct fault_plan){0};
     planning->calls = 0;
+    planning->sounded_count = 0;
     planning->crowds = 0;
     planning->again = false;
     planning->again_known = false;
@@ -91,7 +92,7 @@ void rig_plans_of_program(struct rig_exec *exec)
 static bool looks_at(const struct rig_exec *exec)
 {
     const struct rig_planning *planning = &exec->planning;
-    if (planning->own > 0) {
+    if (planning->own > 0 && rig_may_look(exec)) {
         return true;
     }
     return planning->over.kind != FAULT_PLAN_NONE && !counts_only(exec) &&
@@ -143,6 +144,7 @@ static void sound_heap(struct sounding *sounding, HANDLE heap)
             sound_summary(sounding, heap);
             return;
         }
+        sounding->exec->planning.sounded_count++;
         sound_element(sounding, &entry);
     }
     sounding->whole = false;
@@ -191,6 +193,12 @@ static struct rig_refusals refusals_so_far(const struct rig_exec *exec)
         exec->subject->refused(&refusals);
     }
     return refusals;
+}
+
+bool rig_may_commit(const struct rig_exec *exec)
+{
+    const uint64_t most = exec->options.commit_max;
+    return most == 0 || refusals_so_far(exec).commit_bytes < most;
 }
 
 void rig_refusal_before(struct rig_exec *exec, struct rig_step *step)

@@ -6,6 +6,7 @@
 #include "sweep.h"
 
 #define COUNTING_RUNS_MAX 4u
+#define COMMIT_UNIT 16384u /* bytes; to commit them takes about as long as a call */
 
 struct sweeping {
     struct rig_exec *exec;
@@ -47,7 +48,8 @@ static void run_note(struct sweeping *sweeping, const struct rig_verdict *verdic
                      const struct rig_refusals *told)
 {
     sweeping->swept.run_count++;
-    sweeping->swept.work_count += verdict->call_count + told->last_call_count;
+    sweeping->swept.work_count +=
+        verdict->call_count + told->last_call_count + told->last_commit_bytes / COMMIT_UNIT;
 }
 
 /* One run without faults; false when a rule does not hold in it. */

@@ -37,13 +37,13 @@ static struct {
     struct nth_locks locks;
     void (*wait)(void);
     DWORD interrupt; /* raised by the next call for pages, 0: nothing */
-    NTSTATUS ended; /* the end of the process was asked for since the last reset */
+    NTSTATUS ended;  /* the end of the process was asked for since the last reset */
     uint64_t committed[SPAN_BYTES / NTH_PAGE_BYTES / 64]; /* a bit a page, since the last reset */
-    bool poked;              /* since the last reset: core may not know some extent any more */
+    bool poked; /* since the last reset: core may not know some extent any more */
     bool verifying;
-    bool walled; /* what is not committed cannot be accessed: by the machine, too */
-    uint64_t clock_ms;       /* of the verifier */
-    size_t stop_count;       /* since it was switched on */
+    bool walled;       /* what is not committed cannot be accessed: by the machine, too */
+    uint64_t clock_ms; /* of the verifier */
+    size_t stop_count; /* since it was switched on */
     struct rig_stop stops[STOPS_MAX];
     struct nth_balance lost; /* reservations whose descriptors were overwritten, by now */
 } core;
@@ -84,8 +84,9 @@ static void core_committed(void (*visit)(void *context, PVOID base, size_t bytes
     }
 }
 
-/* The arena leaves memory accessible where AddressSanitizer's poison stands for its being uncommitted. Full
- * page heap is about accesses that no sanitizer sees, so that its programs have walls. */
+/* The arena leaves memory accessible where AddressSanitizer's poison stands for its being
+ * uncommitted. Full page heap is about accesses that no sanitizer sees, so that its programs have
+ * walls. */
 #if defined(__SANITIZE_ADDRESS__)
 #define RESIDENT true
 #elif defined(__has_feature)
@@ -184,13 +185,13 @@ static void core_report(void *context, const struct nth_report *report)
     };
 }
 
-/* Asked for by a heap that found corruption, inside a guarded call: the call is left by the status as an
- * exception, and the rig ends its program. Anything else ends the process. */
+/* Asked for by a heap that found corruption, inside a guarded call: the call is left by the status
+ * as an exception, and the rig ends its program. Anything else ends the process. */
 static void core_terminate(void *context, NTSTATUS status)
 {
     (void)context;
-    const bool known = status == (NTSTATUS)STATUS_HEAP_CORRUPTION ||
-                       status == (NTSTATUS)STATUS_VERIFIER_STOP;
+    const bool known =
+        status == (NTSTATUS)STATUS_HEAP_CORRUPTION || status == (NTSTATUS)STATUS_VERIFIER_STOP;
     if (guarded > 0 && known) {
         core.ended = status;
         RaiseException((DWORD)status, EXCEPTION_NONCONTINUABLE, 0, NULL);
@@ -324,7 +325,8 @@ static bool full(const struct nth_verifier_settings *settings)
            (settings->global_flags & FLG_HEAP_PAGE_ALLOCS) != 0;
 }
 
-/* Sums and lists that the end of the process would write go to memory: fuzzing services have no /dev. */
+/* Sums and lists that the end of the process would write go to memory: fuzzing services have no
+ * /dev. */
 static void put_log(struct nth_verifier_settings *settings)
 {
     static int file = -1;
@@ -542,9 +544,11 @@ static void core_refused(struct rig_refusals *refusals)
         .lie_count = run->lies,
         .over_count = run->over,
         .call_count = run->calls,
+        .commit_bytes = run->bytes,
         .last_call_count = fault_run_last()->calls,
         .last_over_count = fault_run_last()->over,
         .last_digest = fault_run_last()->digest,
+        .last_commit_bytes = fault_run_last()->bytes,
     };
 }
 

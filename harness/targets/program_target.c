@@ -18,12 +18,15 @@
 #include <time.h>
 
 #define SWEEP_RUNS 64u   /* of one program */
-#define SWEEP_WORK 8192u /* calls of the subject and for pages, in all of them together, about */
+#define SWEEP_WORK 8192u /* calls and pages, in all of them together, about */
 #define SWEEP_PART 4u    /* a program with more calls than that part of it is not swept here */
 
 /* An input has a tenth of a second. What looks at everything again and again stops at so many
  * calls; the end of a run looks once more in any case. */
 #define LOOK_CALLS 16384u
+
+/* Pages that are touched anew take their time as well: 256 MiB of them two tenths of a second. */
+#define COMMIT_MAX ((uint64_t)96 << 20)
 
 /* Features of this input, each 0 or 1. */
 static uint64_t features[RIG_CLAUSE_COUNT];
@@ -139,6 +142,7 @@ void rig_target_begin(unsigned check_every)
         .abort_on_finding = true,
         .check_every = check_every,
         .look_calls = LOOK_CALLS,
+        .commit_max = COMMIT_MAX,
         .judge = true,
         .watch = tell,
         .clock_ns = monotonic_ns,

@@ -5,10 +5,10 @@
  * services that the rig needs around them. A call that the heap does not offer is NULL: its
  * operations are left out. harness/README.md leads through making one.
  *
- * The rig calls from two threads (where tell_waits is there), never from both at once, save that one
- * may wait for a lock inside a call while the other goes on.
- * Nothing here is called while another call of the same table is running in the same thread,
- * save from a filter, a CommitRoutine or an enumeration routine. */
+ * The rig calls from two threads (where tell_waits is there), never from both at once, save that
+ * one may wait for a lock inside a call while the other goes on. Nothing here is called while
+ * another call of the same table is running in the same thread, save from a filter, a CommitRoutine
+ * or an enumeration routine. */
 #ifndef HEAPRIG_SUBJECT_H
 #define HEAPRIG_SUBJECT_H
 
@@ -31,10 +31,10 @@ extern "C" {
 /** Which promises a subject is held to. Clauses carry a level; those of the levels a subject claims
  * are judged, others are left out. */
 enum rig_claim {
-    RIG_CLAIM_BASIC = 1u,      /* what any malloc promises: alignment, contents, zeroing, no overlap,
-                                  a failure that changes nothing. Not claimed: no clause at all */
+    RIG_CLAIM_BASIC = 1u, /* what any malloc promises: alignment, contents, zeroing, no overlap,
+                             a failure that changes nothing. Not claimed: no clause at all */
     RIG_CLAIM_DOCUMENTED = 2u, /* the documents: binds every NT heap */
-    RIG_CLAIM_RULINGS = 4u     /* core/SOURCES.md: exactly one outcome where documents leave several */
+    RIG_CLAIM_RULINGS = 4u /* core/SOURCES.md: exactly one outcome where documents leave several */
 };
 
 /** What the subject noticed by itself and told through its own channel: core's report hook. */
@@ -65,17 +65,19 @@ struct rig_holdings {
 
 /** Refusals of the system's memory. */
 struct rig_refusals {
-    const char *site; /* where the last one was met, static; NULL: there was none */
-    const char *call; /* what was refused there: "commit" */
-    uint64_t kept_count; /* of all: what was to be given back and was not taken */
-    uint64_t lie_count;  /* calls that did not do what they said */
-    uint64_t over_count; /* refusals by the plan laid over the run */
-    uint64_t call_count; /* calls that could have been refused */
+    const char *site;      /* where the last one was met, static; NULL: there was none */
+    const char *call;      /* what was refused there: "commit" */
+    uint64_t kept_count;   /* of all: what was to be given back and was not taken */
+    uint64_t lie_count;    /* calls that did not do what they said */
+    uint64_t over_count;   /* refusals by the plan laid over the run */
+    uint64_t call_count;   /* calls that could have been refused */
+    uint64_t commit_bytes; /* committed since the reset, those given back since among them */
 
     /* Of the run that the last reset ended, with that reset: */
     uint64_t last_call_count;
     uint64_t last_over_count; /* refusals by the plan laid over it */
     uint64_t last_digest;     /* of the sequence of calls */
+    uint64_t last_commit_bytes;
 };
 
 /** A stop of the subject's verifier. */
@@ -86,12 +88,12 @@ struct rig_stop {
     unsigned severity;
     uintptr_t parameter[4];
     unsigned thread;
-    bool noticed;       /* there is a stack of where it was noticed, */
-    bool allocated;     /* one of the block's allocation, */
-    bool freed;         /* and one of its freeing */
-    bool stack_second;  /* the second parameter is the stack of the allocation */
-    char module[16];    /* the third one as text, where it is a module's name */
-    char owner[16];     /* module of the innermost frame of the allocation's stack */
+    bool noticed;      /* there is a stack of where it was noticed, */
+    bool allocated;    /* one of the block's allocation, */
+    bool freed;        /* and one of its freeing */
+    bool stack_second; /* the second parameter is the stack of the allocation */
+    char module[16];   /* the third one as text, where it is a module's name */
+    char owner[16];    /* module of the innermost frame of the allocation's stack */
 };
 
 /** Sums of the subject's verifier since it was switched on. */
@@ -120,7 +122,7 @@ struct rig_allocation {
     bool held; /* freed and held back */
     bool full;
     bool disowned;
-    char owner[16]; /* name of the module, "" when it has none */
+    char owner[16];   /* name of the module, "" when it has none */
     char made_in[16]; /* module of the innermost frame of its last operation */
     bool is_program;  /* the owner is the program's own file */
 };
@@ -137,7 +139,8 @@ struct rig_logged {
 /** A vectored handler, as AddVectoredExceptionHandler takes it. */
 typedef LONG(RIG_NTAPI *RIG_VECTORED_HANDLER)(EXCEPTION_POINTERS *info);
 
-/** A filter: answers EXCEPTION_EXECUTE_HANDLER (1), _CONTINUE_SEARCH (0), _CONTINUE_EXECUTION (-1). */
+/** A filter: answers EXCEPTION_EXECUTE_HANDLER (1), _CONTINUE_SEARCH (0), _CONTINUE_EXECUTION (-1).
+ */
 typedef LONG(RIG_NTAPI *rig_filter)(EXCEPTION_POINTERS *info, void *context);
 
 struct rig_subject {
@@ -153,15 +156,16 @@ struct rig_subject {
 
     /** The same with a filter that is asked before anything is unwound. NULL: programs' filters are
      * left out. */
-    BOOLEAN (*guard_filter)(void (*body)(void *context), void *context, rig_filter filter,
-                            void *filter_context, EXCEPTION_RECORD *record);
+    BOOLEAN (*guard_filter)
+    (void (*body)(void *context), void *context, rig_filter filter, void *filter_context,
+     EXCEPTION_RECORD *record);
 
     /** Forget everything: all heaps, last error, handlers. Called before each program with a number
      * that decides whatever the subject would draw at random. */
     void (*reset)(uint32_t seed);
 
-    /** How often the system's memory was refused to the subject since reset. NULL: not known, then a
-     * failure for lack of memory is believed. */
+    /** How often the system's memory was refused to the subject since reset. NULL: not known, then
+     * a failure for lack of memory is believed. */
     uint64_t (*refusals)(void);
 
     /** Grant at most `pages` more committed pages from now on (SIZE_MAX: no limit but the
@@ -175,8 +179,8 @@ struct rig_subject {
      * memory cannot be accounted for. */
     void (*committed)(void (*visit)(void *context, PVOID base, size_t bytes), void *context);
 
-    /** The same beside the program's own plan, for whoever runs the program: counted from now on, and
-     * through the next reset as well. NULL: programs cannot be swept. */
+    /** The same beside the program's own plan, for whoever runs the program: counted from now on,
+     * and through the next reset as well. NULL: programs cannot be swept. */
     void (*plan_over)(const struct fault_plan *plan);
 
     /** The call ("HeapAlloc", static) that is made next: paths are told apart by it. */
@@ -188,15 +192,16 @@ struct rig_subject {
     /** More about refusals since reset. NULL: not known. */
     void (*refused)(struct rig_refusals *refusals);
 
-    /** What the system says that the subject holds: the other side of `holdings`. NULL: not known. */
+    /** What the system says that the subject holds: the other side of `holdings`. NULL: not known.
+     */
     struct rig_holdings (*granted)(void);
 
     /** Number of locks that are held now. NULL: not known. */
     size_t (*locks_held)(void);
 
-    /** Visit every piece of metadata of a heap in a fixed order; `visit` answers FALSE to stop. The NULL
-     * heap: what belongs to all of them. Names of committed bytes that mean nothing end in ".spare".
-     * Returns the number visited. NULL: damage to metadata is skipped. */
+    /** Visit every piece of metadata of a heap in a fixed order; `visit` answers FALSE to stop. The
+     * NULL heap: what belongs to all of them. Names of committed bytes that mean nothing end in
+     * ".spare". Returns the number visited. NULL: damage to metadata is skipped. */
     size_t (*fields)(HANDLE heap, BOOLEAN (*visit)(void *context, const struct rig_field *field),
                      void *context);
 
@@ -204,12 +209,13 @@ struct rig_subject {
     void (*poke)(PVOID address, uint8_t value);
     uint8_t (*peek)(LPCVOID address);
 
-    /** Leave the next call that asks for pages by raising `code` out of the middle of it; 0: no more.
-     * NULL: calls are not interrupted. */
+    /** Leave the next call that asks for pages by raising `code` out of the middle of it; 0: no
+     * more. NULL: calls are not interrupted. */
     void (*interrupt)(DWORD code);
 
-    /** The status with which the subject asked for the end of the process since reset, 0 when it did
-     * not: it raised that status in place of ending. NULL: what would end the process is skipped. */
+    /** The status with which the subject asked for the end of the process since reset, 0 when it
+     * did not: it raised that status in place of ending. NULL: what would end the process is
+     * skipped. */
     NTSTATUS (*ended)(void);
 
     /** What the subject holds from the system now. NULL: not known. */
@@ -228,8 +234,8 @@ struct rig_subject {
 
     /* ---- The verifier. NULL `verify`: programs that want one are run without. ---- */
 
-    /** Switch it on with settings in its own grammar; right after reset, before any call. FALSE when it
-     * does not take hold. */
+    /** Switch it on with settings in its own grammar; right after reset, before any call. FALSE
+     * when it does not take hold. */
     BOOLEAN (*verify)(const char *settings);
 
     /** A stretch of code is a module from now on, until it is unloaded. */
@@ -239,7 +245,8 @@ struct rig_subject {
     /** dlclose, and a look at what it unmapped. */
     int (*module_close)(void *handle);
 
-    /** Stop number `idx` since it was switched on, when there is one; the answer is their number. */
+    /** Stop number `idx` since it was switched on, when there is one; the answer is their number.
+     */
     size_t (*stops)(size_t idx, struct rig_stop *stop);
 
     /** What it sums up. */
@@ -272,14 +279,16 @@ struct rig_subject {
 #include <heaprig/calls.def>
 };
 
-/** The subjects that ship. On Windows `ntdll` is the system's heap; elsewhere `core` is ntheap; `malloc` the C library's or sanitizer's malloc family
- * behind HeapAlloc, HeapReAlloc and HeapFree of one heap. Units: none. Errors: none. */
+/** The subjects that ship. On Windows `ntdll` is the system's heap; elsewhere `core` is ntheap;
+ * `malloc` the C library's or sanitizer's malloc family behind HeapAlloc, HeapReAlloc and HeapFree
+ * of one heap. Units: none. Errors: none. */
 const struct rig_subject *rig_subject_core(void);
 const struct rig_subject *rig_subject_ntdll(void);
 const struct rig_subject *rig_subject_malloc(void);
 
-/** `core` on memory that stays accessible whether or not it is committed, where no sanitizer guards it:
- * many runs a second. For the whole process, before the first run. Units: none. Errors: asserted. */
+/** `core` on memory that stays accessible whether or not it is committed, where no sanitizer guards
+ * it: many runs a second. For the whole process, before the first run. Units: none. Errors:
+ * asserted. */
 const struct rig_subject *rig_subject_core_open(void);
 
 /** A shipped subject by name, or NULL. Units: none. Errors: as said. */

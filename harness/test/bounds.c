@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bounds that a run may have, so that an input of an engine has an end: after so many calls nothing
+ * looks at everything any more, after so many committed bytes no memory is asked for. */
+#include "program/text.h"
+#include "run/exec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Two blocks of the system's own pages, and a heap. */
+static const char asks[] = "RtlAllocateHeap s1 h0 power:20\n"
+                           "HeapFree s1\n"
+                           "HeapAlloc s2 h0 power:20\n"
+                           "HeapCreate h1 0\n"
+                           "HeapFree s2\n";
+
+static const char looks[] = "HeapAlloc s1 h0 100\n"
+                            "check\n"
+                            "HeapAlloc s2 h0 100\n"
+                            "check\n";
+
+/* Refusals: around each all heaps are walked, and after it everything is looked at. */
+static const char refuses[] = "program flags=plan\n"
+                              "HeapCreate h1 0\n"
+                              "plan from commit|reserve|remap value=1\n"
+                              "HeapAlloc s1 h1 power:20\n"
+                              "HeapAlloc s2 h1 power:20\n"
+                              "HeapAlloc s3 h1 power:20\n"
+                              "HeapAlloc s4 h1 power:20\n";
+
+static struct rig_verdict run(const char *text, uint64_t look_calls, uint64_t commit_max)
+{
+    struct rig_program program;
+    char error[RIG_TEXT_ERROR_BYTES_MAX];
+    assert_true(rig_text_parse(&program, "text", text, strlen(text), error, sizeof(error)));
+    struct rig_exec *exec = rig_exec_create(&(struct rig_options){.subject = rig_subject_core(),
+                                                                  .judge = true,
+                                                                  .look_calls = look_calls,
+                                                                  .commit_max = commit_max});
+    assert_non_null(exec);
+    const struct rig_verdict verdict = rig_exec_run(exec, &program);
+    rig_exec_destroy(exec);
+    assert_false(verdict.found);
+    return verdict;
+}
+
+static void memory_is_asked_for_until_so_much_was_committed(void **state)
+{
+    (void)state;
+    assert_int_equal(run(asks, 0, 0).nothing_count, 0);
+    assert_int_equal(run(asks, 0, UINT64_C(64) << 20).nothing_count, 0);
+    /* The second block, the heap, and the free of what is not there. */
+    assert_int_equal(run(asks, 0, UINT64_C(1) << 20).nothing_count, 3);
+}
+
+static void all_is_looked_at_until_so_many_calls_were_made(void **state)
+{
+    (void)state;
+    assert_int_equal(run(looks, 0, 0).nothing_count, 0);
+    assert_int_equal(run(looks, 1000, 0).nothing_count, 0);
+    assert_int_equal(run(looks, 8, 0).nothing_count, 1);
+    assert_int_equal(run(looks, 1, 0).nothing_count, 2);
+}
+
+static void refusals_are_looked_at_until_so_many_calls_were_made(void **state)
+{
+    (void)state;
+    const uint64_t all = run(refuses, 0, 0).call_count;
+    const uint64_t some = run(refuses, all / 2, 0).call_count;
+    const uint64_t none = run(refuses, 1, 0).call_count;
+    assert_int_equal(run(refuses, UINT64_C(1) << 20, 0).call_count, all);
+    assert_in_range(some, none + 1, all - 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_is_asked_for_until_so_much_was_committed),
+        cmocka_unit_test(all_is_looked_at_until_so_many_calls_were_made),
+        cmocka_unit_test(refusals_are_looked_at_until_so_many_calls_were_made),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

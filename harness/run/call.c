@@ -39,7 +39,7 @@ static void use(void *context)
 {
     struct using *using = context;
     PVOID block = using->subject->HeapAlloc(using->heap, 0, RIG_FILTER_BYTES);
-    using->served = block != NULL && using->subject->HeapFree(using->heap, 0, block);
+    using->served = block != NULL &&using->subject->HeapFree(using->heap, 0, block);
 }
 
 /* In a filter the heap is consistent and unlocked: it serves. Guarded: out of memory it raises. */
@@ -77,8 +77,8 @@ static LONG RIG_NTAPI go_on(EXCEPTION_POINTERS *info, void *context)
     }
     const size_t count = exec->subject->stops(SIZE_MAX, &last);
     (void)exec->subject->stops(count - 1u, &last);
-    bool right = count > 0 && record->NumberParameters == 5 &&
-                 record->ExceptionInformation[0] == last.code;
+    bool right =
+        count > 0 && record->NumberParameters == 5 && record->ExceptionInformation[0] == last.code;
     for (unsigned idx = 0; right && idx < 4; idx++) {
         right = record->ExceptionInformation[idx + 1u] == last.parameter[idx];
     }
@@ -254,10 +254,9 @@ bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *co
     exec->verdict.call_count++;
     const uint64_t began = clock_ns(exec);
     const bool continued = exec->watch.on && exec->watch.set.exceptions;
-    const bool returned =
-        continued && exec->subject->guard_filter != NULL
-            ? exec->subject->guard_filter(body, context, go_on, exec, &record)
-            : exec->subject->guard(body, context, &record);
+    const bool returned = continued && exec->subject->guard_filter != NULL
+                              ? exec->subject->guard_filter(body, context, go_on, exec, &record)
+                              : exec->subject->guard(body, context, &record);
     exec->verdict.call_ns += clock_ns(exec) - began;
     exec->ended = exec->ended || ended(exec->subject) != 0; /* of what it met: the run is over */
     return returned && reports(exec->subject, &unused) == reported;

@@ -13,7 +13,7 @@ usage: ci/corpus.sh [--help] COMMAND [--seconds N] [--inputs DIR]... [--build DI
             small as it goes, as text, each with its line in MANIFEST.tsv; then sweep it
             (--seconds bounds the time that making smaller takes, for each target)
   vary      take in, as origin sweep, those variants of seeds (front end on, a large block there, memory
-            refused before each call: harness/program/vary.h) that reach what no seed does; seeds of legal
+            nearly gone or refused before each call: harness/program/vary.h) that reach what no seed does; seeds of legal
             use, ops_fuzzer's, are looked at for all targets
   prune     drop found inputs whose edges and clause states others have
   minimise  prune, and make those that are left smaller for as long as they keep what is theirs alone

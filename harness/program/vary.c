@@ -9,7 +9,11 @@
 
 #define SLOT_LARGE 224u   /* to 231, by heap */
 #define SLOT_REFUSED 255u /* never allocated */
+#define SLOT_FULL 232u    /* and the next */
 #define LARGE_PAGES 200u
+#define FULL_HEAP 7u
+#define FULL_POWER_MAX 24u /* half of what core's arena commits at once, and so on down */
+#define FULL_POWER_MIN 16u
 #define BUDGET_NONE 0x8000u
 
 static void put(struct rig_program *out, const struct rig_record *record)
@@ -44,6 +48,18 @@ static void put_new_heap(struct rig_program *out, unsigned heap, unsigned wanted
     }
 }
 
+static void put_full(struct rig_program *out)
+{
+    put(out, &(struct rig_record){.op = RIG_OP_CREATE, .heap = FULL_HEAP});
+    for (unsigned power = FULL_POWER_MAX; power >= FULL_POWER_MIN; power--) {
+        put(out, &(struct rig_record){.op = RIG_OP_ALLOC,
+                                      .slot = (uint8_t)(SLOT_FULL + FULL_POWER_MAX - power),
+                                      .heap = FULL_HEAP,
+                                      .size_class = RIG_SIZE_POWER,
+                                      .value = (uint16_t)(power << 8)});
+    }
+}
+
 /* What the record works on: the heap that it names, or the one that its block came from. */
 static unsigned heap_of(const struct rig_record *record, const uint8_t *homes)
 {
@@ -59,6 +75,9 @@ bool rig_program_vary(const struct rig_program *program, unsigned wanted, struct
     *out = *program;
     out->count = 0;
     put_new_heap(out, 0, wanted);
+    if ((wanted & RIG_VARY_FULL) != 0) {
+        put_full(out);
+    }
     for (unsigned idx = 0; idx < program->count; idx++) {
         const struct rig_record *record = &program->records[idx];
         const unsigned heap = heap_of(record, homes);

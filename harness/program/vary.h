@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The same program in another state of its heaps: front end on, a large block there, the last
- * growth refused. So a seed that somebody wrote for one state says what it says in all of them. */
+ * growth refused, memory nearly gone. So a seed that somebody wrote for one state says what it says
+ * in all of them. */
 #ifndef RIG_VARY_H
 #define RIG_VARY_H
 
@@ -14,7 +15,8 @@
     8u /* what was called by its Rtl name is by its Win32 name, and the other way */
 #define RIG_VARY_TWICE                                                                             \
     16u /* every operation twice: what is refused is so in a heap that just refused */
-#define RIG_VARY_COUNT 32u /* sets of these; 0 is the program itself */
+#define RIG_VARY_FULL 32u  /* a heap of its own takes all but the last pages that there are */
+#define RIG_VARY_COUNT 64u /* sets of these; 0 is the program itself */
 
 /* Write to `out` what `program` becomes with the set `wanted`, below RIG_VARY_COUNT. The records of
  * `program` keep their order and their fields, but for the spelling; others come before them, with

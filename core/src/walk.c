@@ -263,7 +263,12 @@ enum nth_status nth_walk_next(struct nth_heap *heap, struct nth_element *element
     if (element->kind == NTH_ELEMENT_NONE) {
         return region_element(heap, 0, element);
     }
-    struct nth_region *region = nth_region_of(element->data);
+    struct nth_region *region = nth_map_find(element->data);
+    if (region != NULL && !nth_region_front_holds(region)) {
+        nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
+        return NTH_CORRUPT;
+    }
+    region = nth_region_of(element->data);
     if (region == NULL || nth_region_heap(region) != heap) {
         return NTH_BAD_ARGUMENT;
     }

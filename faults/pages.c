@@ -43,7 +43,8 @@ static struct {
     uint16_t sequences[2][UINT16_MAX]; /* path of each call: of this run, of the one before */
     unsigned sequence;                 /* which of them is this run's */
     _Atomic int locks_held;
-    void *last_region; /* what was reserved last for a segment or a large block, or NULL */
+    void *begun_region; /* what was reserved last for a segment or a large block, or NULL */
+    void *last_region;  /* the same, once core has made something of it */
     const char *calls[CALL_MAX];
     unsigned call_count;
     unsigned call;                        /* now */
@@ -271,10 +272,11 @@ static enum nth_seam_status told(enum nth_seam_status status, enum kind kind, un
 }
 
 /* Some place that core cannot use: outside the page source's span, off the granules, or where a
- * heap has memory already. */
-static void *wrong_place(void *right, unsigned how)
+ * heap has memory already. A leaf of the map is reserved before the map knows of the region that it
+ * is for: upon that one it would be believed (D83). */
+static void *wrong_place(const struct nth_site *site, void *right, unsigned how)
 {
-    if (how % 3 == 2 && faults.last_region != NULL) {
+    if (how % 3 == 2 && faults.last_region != NULL && strcmp(site->name, "map.leaf") != 0) {
         return faults.last_region;
     }
     return how % 3 == 1 ? (char *)right + NTH_PAGE_BYTES
@@ -307,12 +309,12 @@ static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site
     }
     if (lied(KIND_RESERVE, FAULT_PLAN_ELSEWHERE)) {
         void *right = *base;
-        *base = wrong_place(right, how_of_lie());
+        *base = wrong_place(site, right, how_of_lie());
         (void)note(true, KIND_RESERVE, idx); /* it comes to the same */
         return faults.real->release(faults.real->self, site, right, bytes);
     }
     const bool region = strcmp(site->name, "segment") == 0 || strcmp(site->name, "large") == 0;
-    faults.last_region = region ? *base : faults.last_region;
+    faults.begun_region = region ? *base : faults.begun_region;
     return NTH_SEAM_OK;
 }
 
@@ -331,6 +333,9 @@ static enum nth_seam_status fault_page_commit(void *self, const struct nth_site 
         return told(status, KIND_COMMIT, idx);
     }
     faults.run.bytes += asked;
+    if (strstr(site->name, ".descriptor") != NULL) {
+        faults.last_region = faults.begun_region;
+    }
     if (faults.rubbish) {
         memset(base, RUBBISH, asked);
     }
@@ -354,6 +359,7 @@ static enum nth_seam_status fault_page_release(void *self, const struct nth_site
     (void)self;
     const unsigned idx = site_idx(site);
     /* Taken back or not, no heap has it any more. */
+    faults.begun_region = base == faults.begun_region ? NULL : faults.begun_region;
     faults.last_region = base == faults.last_region ? NULL : faults.last_region;
     if (refuses(KIND_RELEASE, idx, bytes / NTH_PAGE_BYTES)) {
         return NTH_SEAM_REFUSED;
@@ -502,6 +508,7 @@ void fault_pages_reset(void)
     faults.rubbish = false;
     faults.pages.zeroed = faults.real->zeroed;
     faults.pages.remap = NULL;
+    faults.begun_region = NULL;
     faults.last_region = NULL;
     faults.last = faults.run;
     faults.sequence = 1 - faults.sequence;

@@ -106,7 +106,8 @@ enum nth_status nth_front_count(struct nth_heap *heap, uint64_t bytes)
     return status;
 }
 
-enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes)
+/* A block of the class went away before the class started. */
+static enum nth_status uncount(struct nth_heap *heap, uint64_t bytes)
 {
     uint64_t count = 0;
     if (bytes > NTH_LFH_MAX_BYTES || !nth_front_allowed(heap)) {
@@ -129,11 +130,11 @@ enum nth_status nth_front_recount(struct nth_heap *heap, uint64_t before, uint64
         return NTH_OK;
     }
     if (after > NTH_LFH_MAX_BYTES) {
-        return nth_front_uncount(heap, before);
+        return uncount(heap, before);
     }
     uint64_t *word = &heap->buckets[nth_bucket_of(after)].outstanding;
     enum nth_status status = bucket_word(heap, word, &count);
-    status = status == NTH_OK ? nth_front_uncount(heap, before) : status;
+    status = status == NTH_OK ? uncount(heap, before) : status;
     if (status == NTH_OK && (count & BUCKET_ON) == 0 &&
         (count & BUCKET_COUNT_MASK) < BUCKET_COUNT_MASK) {
         bucket_put(heap, word, count + 1);
@@ -364,8 +365,8 @@ static void chunk_dissolve(struct nth_heap *heap, const void *context)
     heap->state.chunk_units -= chunk->units;
 }
 
-/* Links of a chunk on no list name nobody, free words past its slots tell nothing: they are words all
- * the same. */
+/* Links of a chunk on no list name nobody, free words past its slots tell nothing: they are words
+ * all the same. */
 static enum nth_status words_check(const struct nth_heap *heap, const struct nth_chunk *chunk)
 {
     uint64_t unused = 0;
@@ -482,7 +483,8 @@ struct returning {
  * are to go. `*last` is the chunk of the slot before, and is not to be used again unless all goes
  * well. */
 static enum nth_status slot_return_look(struct nth_heap *heap, const struct nth_block *slot,
-                                        bool all, struct nth_chunk *last, struct returning *returning)
+                                        bool all, struct nth_chunk *last,
+                                        struct returning *returning)
 {
     const uint64_t bit = 1ull << (slot->slot % SLOTS_PER_WORD);
     struct nth_chunk *chunk = &returning->chunk;
@@ -504,8 +506,7 @@ static enum nth_status slot_return_look(struct nth_heap *heap, const struct nth_
     uint64_t previous = 0;
     if (chunk->free > 0) {
         status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
-        status =
-            status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+        status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
     }
     returning->retire = all || next != 0 || previous != 0;
     return status == NTH_OK && returning->retire ? retire_look(heap, chunk) : status;
@@ -624,8 +625,7 @@ static enum nth_status magazine_empty(struct nth_heap *heap, struct nth_cache *c
         struct nth_block slot;
         struct returning returning;
         status = magazine_top(heap, cache, bucket, fill, &slot);
-        status =
-            status == NTH_OK ? slot_return_look(heap, &slot, all, &last, &returning) : status;
+        status = status == NTH_OK ? slot_return_look(heap, &slot, all, &last, &returning) : status;
         if (status == NTH_OK) {
             fill--;
             nth_cache_fill_put(cache, bucket, fill, heap->config.key.first);
@@ -782,8 +782,8 @@ static enum nth_status chunk_take(struct nth_heap *heap, uint32_t bucket, struct
     return status == NTH_OK ? nth_block_read(heap, chunk.region, offset, slot) : status;
 }
 
-/* A free slot of the class's chunks by way of the magazine, which is refilled first: what that meets
- * makes the call fail before a slot has left. Without a magazine, from a chunk. */
+/* A free slot of the class's chunks by way of the magazine, which is refilled first: what that
+ * meets makes the call fail before a slot has left. Without a magazine, from a chunk. */
 static enum nth_status chunk_or_refill_take(struct nth_heap *heap, struct nth_cache *cache,
                                             uint32_t bucket, struct nth_block *slot)
 {

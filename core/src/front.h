@@ -57,18 +57,16 @@ static inline bool nth_front_allowed(const struct nth_heap *heap)
             (HEAP_NO_SERIALIZE | HEAP_GROWABLE | HEAP_DISABLE_COALESCE_ON_FREE)) == HEAP_GROWABLE;
 }
 
-/* Whether the front end serves a block of `bytes`, header included: its class has started, or starts
- * with this allocation. Changes nothing. */
+/* Whether the front end serves a block of `bytes`, header included: its class has started, or
+ * starts with this allocation. Changes nothing. */
 enum nth_status nth_front_serves(struct nth_heap *heap, uint64_t bytes, bool *serves) NTH_MUST_USE;
 
 /* The allocation that nth_front_serves was asked about was made: count it for its class. */
 enum nth_status nth_front_count(struct nth_heap *heap, uint64_t bytes) NTH_MUST_USE;
 
-/* A back-end block of the class was given back before the class started. */
-enum nth_status nth_front_uncount(struct nth_heap *heap, uint64_t bytes) NTH_MUST_USE;
-
-/* A block of the back end went from one size to another where it stands: it counts for the class of
- * the new size. Undone by the same call with the sizes exchanged, which cannot fail then. */
+/* A block of the back end goes from one size to another where it stands, or back: UINT64_MAX. It
+ * counts for the class of the new size. Undone by the same call with the sizes exchanged, which
+ * cannot fail then. */
 enum nth_status nth_front_recount(struct nth_heap *heap, uint64_t before,
                                   uint64_t after) NTH_MUST_USE;
 
@@ -80,7 +78,8 @@ enum nth_status nth_front_take(struct nth_heap *heap, uint32_t bucket, uint64_t 
 /* With the lock: give a busy slot back. */
 enum nth_status nth_front_give(struct nth_heap *heap, struct nth_block *block) NTH_MUST_USE;
 
-/* Whether it could be given back: what that would meet is met now, and a full magazine makes room. */
+/* Whether it could be given back: what that would meet is met now, and a full magazine makes room.
+ */
 enum nth_status nth_front_give_check(struct nth_heap *heap,
                                      const struct nth_block *block) NTH_MUST_USE;
 

@@ -239,6 +239,24 @@ enum nth_status nth_op_allocate(struct nth_heap *heap, uint64_t flags, uint64_t 
     return allocate_target(heap, flags, bytes, user, &target);
 }
 
+/* Counted for its class no more, unless it stays. */
+static enum nth_status free_in_segment(struct nth_heap *heap, const struct nth_block *block)
+{
+    if (block->user_info) {
+        return nth_backend_give(heap, block);
+    }
+    const uint64_t bytes = nth_units_for(heap, nth_block_requested(block), false) * NTH_UNIT_BYTES;
+    enum nth_status status = nth_front_recount(heap, bytes, UINT64_MAX);
+    if (status != NTH_OK) {
+        return status;
+    }
+    status = nth_backend_give(heap, block);
+    if (status != NTH_OK) {
+        NTH_ASSERT(nth_front_recount(heap, UINT64_MAX, bytes) == NTH_OK);
+    }
+    return status;
+}
+
 static enum nth_status free_target(struct nth_heap *heap, struct nth_target *target)
 {
     if (target->large) {
@@ -248,12 +266,7 @@ static enum nth_status free_target(struct nth_heap *heap, struct nth_target *tar
     if (target->block.state == NTH_BLOCK_SLOT_BUSY) {
         return nth_front_give(heap, &target->block);
     }
-    enum nth_status status = NTH_OK;
-    if (!target->block.user_info) {
-        const uint64_t bytes = nth_block_requested(&target->block);
-        status = nth_front_uncount(heap, nth_units_for(heap, bytes, false) * NTH_UNIT_BYTES);
-    }
-    return status == NTH_OK ? nth_backend_give(heap, &target->block) : status;
+    return free_in_segment(heap, &target->block);
 }
 
 enum nth_status nth_op_free(struct nth_heap *heap, void *user)
@@ -296,8 +309,11 @@ static enum nth_status resize_in_segment(struct nth_heap *heap, struct nth_block
     }
     const uint64_t before = nth_units_for(heap, nth_block_requested(block), false) * NTH_UNIT_BYTES;
     enum nth_status status = nth_front_recount(heap, before, units * NTH_UNIT_BYTES);
-    status = status == NTH_OK ? nth_backend_resize(heap, block, units) : status;
-    if (status != NTH_OK && !nth_noted()) {
+    if (status != NTH_OK) {
+        return status;
+    }
+    status = nth_backend_resize(heap, block, units);
+    if (status != NTH_OK) {
         NTH_ASSERT(nth_front_recount(heap, units * NTH_UNIT_BYTES, before) == NTH_OK);
     }
     return status;

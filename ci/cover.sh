@@ -14,7 +14,10 @@ and branch coverage of each file of core and faults, with a total. Pages are lef
 numbers in build/cover/cover.json.
 
   --all      the slow tests as well, which reach next to nothing more
-  --corpus   of the corpus alone: each target over its own folder
+  --corpus   of the corpus alone, without a unit test: each target over its own folder and
+             corpus/regress; heaprig run of attacks and traces; races, four threads with ops_fuzzer's
+             programs; heaprig sweep of oom_fuzzer's, one call of each path refused; heaprig census
+             of one change in 20,000
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
              killed or aborts leaves nothing then, so that lines are a little fewer)
   --missing  print every line that is not reached as well (file:line: text)
@@ -117,14 +120,25 @@ else
     fi
     programs=()
     if [ "$corpus_only" = yes ]; then
-        while read -r target folder; do
-            programs+=(-object "$dir/bin/$target")
-            LLVM_PROFILE_FILE=$profile/%p-%m$continuous.profraw "$dir/bin/$target" \
-                "$dir/corpus/$folder" >"$log" 2>&1 || {
+        # replay PROGRAM ARGUMENT...: one way in which this corpus is run.
+        replay() {
+            local program=$1
+            shift
+            if [[ " ${programs[*]} " != *"/$program "* ]]; then
+                programs+=(-object "$dir/bin/$program")
+            fi
+            LLVM_PROFILE_FILE=$profile/%p-%m$continuous.profraw "$dir/bin/$program" "$@" >"$log" 2>&1 || {
                 cat "$log" >&2
                 failed=1
             }
+        }
+        while read -r target folder; do
+            replay "$target" "$dir/corpus/$folder"
         done <"$dir/targets.list"
+        replay heaprig run --quiet corpus/attacks/*.heap corpus/traces/*.trace
+        replay heaprig sweep --all-sites --per-path-in-all 1 corpus/oom_fuzzer
+        replay heaprig census --every 20000 --random 2
+        replay races 4 corpus/ops_fuzzer corpus/regress
     else
         tests=(ctest --preset "$preset")
         if [ "$all" = no ]; then

@@ -15,7 +15,7 @@ numbers in build/cover/cover.json.
 
   --all      the slow tests as well, which reach next to nothing more
   --corpus   of the corpus alone, without a unit test: each target over its own folder and
-             corpus/regress; heaprig run of attacks and traces; races, four threads with ops_fuzzer's
+             corpus/regress, verifier_fuzzer once more without modules; heaprig run of attacks and traces; races, four threads with ops_fuzzer's
              programs; heaprig sweep of oom_fuzzer's, one call of each path refused; heaprig census
              of one change in 20,000
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
@@ -135,6 +135,10 @@ else
         while read -r target folder; do
             replay "$target" "$dir/corpus/$folder"
         done <"$dir/targets.list"
+        # As a service has it: no shared objects beside it, so that modules are declared.
+        mkdir -p "$dir/alone"
+        cp "$dir/bin/verifier_fuzzer" "$dir/alone/"
+        replay ../alone/verifier_fuzzer "$dir/corpus/verifier_fuzzer"
         replay heaprig run --quiet corpus/attacks/*.heap corpus/traces/*.trace
         replay heaprig sweep --all-sites --per-path-in-all 1 corpus/oom_fuzzer
         replay heaprig census --every 20000 --random 2

@@ -115,6 +115,38 @@ static void pages_move_by_copying_where_the_real_source_does_not(void **state)
     assert_int_equal(to[0], 0x5A);
 }
 
+/* The system does: its call is made, and refused when the plan says so. */
+static void pages_move_as_the_real_source_moves_them(void **state)
+{
+    (void)state;
+    const struct nth_pages *real = nth_pages_os();
+    if (real->remap == NULL) {
+        skip();
+    }
+    pages = fault_pages_over(real);
+    fault_pages_reset();
+    plan("moves");
+    char *from = reserve(GRANULE);
+    char *to = reserve(GRANULE);
+    assert_int_equal(commit(from, 2 * PAGE), NTH_SEAM_OK);
+    memset(from, 0x5A, 2 * PAGE);
+    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), from, 2 * PAGE, to),
+                     NTH_SEAM_OK);
+    assert_int_equal(to[0], 0x5A);
+    assert_int_equal(to[2 * PAGE - 1], 0x5A);
+    assert_int_equal(commit(from, PAGE), NTH_SEAM_OK);
+    assert_int_equal(from[0], 0); /* where they were there are none */
+    plan("from:0:remap");
+    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), to, PAGE, from),
+                     NTH_SEAM_REFUSED);
+    assert_int_equal(to[0], 0x5A);
+    fault_plans_end();
+    assert_int_equal(pages->release(pages->self, site_of(NTH_PAGE_RELEASE), from, GRANULE),
+                     NTH_SEAM_OK);
+    assert_int_equal(pages->release(pages->self, site_of(NTH_PAGE_RELEASE), to, GRANULE),
+                     NTH_SEAM_OK);
+}
+
 static unsigned pauses;
 
 static void pause_counted(void *self)
@@ -355,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(protection_goes_through_and_is_refused_by_its_plan),
         TEST(pages_move_by_copying_where_the_real_source_does_not),
+        TEST(pages_move_as_the_real_source_moves_them),
         TEST(a_pause_goes_to_the_real_locks),
         TEST(a_call_of_the_last_run_has_its_path_and_others_have_none),
         TEST(calls_are_known_by_their_names),

@@ -15,9 +15,9 @@ numbers in build/cover/cover.json.
 
   --all      the slow tests as well, which reach next to nothing more
   --corpus   of the corpus alone, without a unit test: each target over its own folder and
-             corpus/regress, verifier_fuzzer once more without modules; heaprig run of attacks and traces; races, four threads with ops_fuzzer's
-             programs; heaprig sweep of oom_fuzzer's, one call of each path refused; heaprig census
-             of one change in 20,000
+             corpus/regress, verifier_fuzzer once more without modules beside it; heaprig run of
+             attacks and traces; races, four threads with ops_fuzzer's programs; heaprig sweep of
+             oom_fuzzer's, one call of each path refused; heaprig census of one change in 20,000
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
              killed or aborts leaves nothing then, so that lines are a little fewer)
   --missing  print every line that is not reached as well (file:line: text)

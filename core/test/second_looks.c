@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Steps of a call asked one by one, in the middle of a call that found everything whole: what they look
- * at was damaged since, as another thread might. Each must notice by itself. See forged.c. */
+ * Steps of a call asked one by one, in the middle of a call that found everything whole: what they
+ * look at was damaged since, as another thread might. Each must notice by itself. See forged.c. */
 #include "support/forge.h"
 
 #include "api.h"
@@ -70,7 +70,8 @@ static void numbers_past_the_tables_are_not_followed(void **state)
     assert_false(nth_noted());
 }
 
-/* More in a magazine than it may hold, or than there is room for: sealed, and no fill all the same. */
+/* More in a magazine than it may hold, or than there is room for: sealed, and no fill all the same.
+ */
 static void a_magazine_holds_no_more_than_it_may(void **state)
 {
     (void)state;
@@ -395,7 +396,8 @@ static void free_lists_are_ready_only_when_whole(void **state)
     end_with(heap, NTH_CORRUPT_FREE_LIST, "heap.bin_map");
 }
 
-/* A word of the bitmap behind the one that has the list which is too small; their sum is made right. */
+/* A word of the bitmap behind the one that has the list which is too small; their sum is made
+ * right. */
 static void a_list_that_is_too_small_leads_to_the_next_word(void **state)
 {
     (void)state;
@@ -464,8 +466,8 @@ static void fields_end_where_the_map_does(void **state)
     assert_true(HeapValidate(heap, 0, NULL));
 }
 
-/* In the map of blocks over the middle of a block that is long enough to be looked at eight tags at a
- * time. */
+/* In the map of blocks over the middle of a block that is long enough to be looked at eight tags at
+ * a time. */
 static void a_start_inside_a_long_block_is_seen(void **state)
 {
     (void)state;

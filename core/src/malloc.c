@@ -82,7 +82,8 @@ static int environment_byte(struct environment *from)
 }
 
 /* The variable as the process was started with it: getenv does not work yet when the dynamic linker
- * allocates. False when it is not set; cut to what fits, which is then too long to be read. */
+ * allocates. False when it is not set. What does not fit is cut, and the last byte is not 0 then.
+ */
 static bool variable_read(char *text, size_t text_bytes)
 {
     struct environment from = {.file = open("/proc/self/environ", O_RDONLY | O_CLOEXEC)};
@@ -90,6 +91,7 @@ static bool variable_read(char *text, size_t text_bytes)
     size_t at = 0; /* in the entry */
     bool ours = true;
     bool found = false;
+    text[text_bytes - 1] = '\0';
     for (int byte = 0; from.file >= 0 && !found && (byte = environment_byte(&from)) != -1;) {
         if (at < name_bytes) {
             ours = ours && byte == VARIABLE[at];
@@ -103,7 +105,6 @@ static bool variable_read(char *text, size_t text_bytes)
     if (from.file >= 0) {
         (void)close(from.file);
     }
-    text[text_bytes - 1] = '\0';
     return found;
 }
 
@@ -124,6 +125,9 @@ static void verifier_begin(void)
     char error[256];
     if (atomic_exchange(&asked, true) || !variable_read(text, sizeof(text)) || text[0] == '\0') {
         return;
+    }
+    if (text[sizeof(text) - 1] != '\0') {
+        refuse("expected less than 2048 bytes");
     }
     if (!NT_SUCCESS(nth_verifier_parse(text, &settings, error, sizeof(error)))) {
         refuse(error);

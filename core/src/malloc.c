@@ -91,7 +91,6 @@ static bool variable_read(char *text, size_t text_bytes)
     size_t at = 0; /* in the entry */
     bool ours = true;
     bool found = false;
-    text[text_bytes - 1] = '\0';
     for (int byte = 0; from.file >= 0 && !found && (byte = environment_byte(&from)) != -1;) {
         if (at < name_bytes) {
             ours = ours && byte == VARIABLE[at];
@@ -121,7 +120,7 @@ static void verifier_begin(void)
 {
     static atomic_bool asked;
     struct nth_verifier_settings settings;
-    char text[2048];
+    char text[2048] = "";
     char error[256];
     if (atomic_exchange(&asked, true) || !variable_read(text, sizeof(text)) || text[0] == '\0') {
         return;

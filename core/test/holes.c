@@ -20,6 +20,7 @@
 #include "map.h"
 #include "page.h"
 #include "sanitize.h"
+#include "seh.h"
 
 #define PAGE ((SIZE_T)NTH_PAGE_BYTES)
 #define GRANULE ((SIZE_T)NTH_GRANULE_BYTES)
@@ -616,6 +617,12 @@ static void a_child_finds_gates_open_and_locks_free(void **state)
 }
 
 /* A thread's notes of a heap are of no use after a reset, even where a new one has its address. */
+static LONG not_to_be_asked(EXCEPTION_POINTERS *info)
+{
+    (void)info;
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
 static void after_a_reset_nothing_is_remembered_of_the_heaps_before(void **state)
 {
     (void)state;
@@ -626,7 +633,11 @@ static void after_a_reset_nothing_is_remembered_of_the_heaps_before(void **state
         for (unsigned count = 0; count < 2u * START; count++) {
             (void)rig_block_new(heap, FIRST_BYTES);
         }
+        assert_non_null(AddVectoredExceptionHandler(1, not_to_be_asked));
+        nth_self.holds_process = true; /* as in a page source's exception */
+        SetLastError(5);
         (void)rig_setup(state);
+        assert_false(nth_vectored_any());
         for (size_t idx = 0; idx < NTH_HOT_COUNT; idx++) {
             assert_null(nth_self.hot[idx].handle);
             assert_null(nth_self.hot[idx].cache);
@@ -659,6 +670,93 @@ static void a_slot_that_is_free_holds_nothing(void **state)
     assert_null(nth_load_relaxed(&slot->owner));
     assert_int_equal(nth_load_relaxed(&slot->closed), 0);
     assert_int_equal(slot->idx, idx);
+    assert_ptr_equal(nth_slot_take(), slot);
+    slot->flags = 1;
+    slot->serial = 1;
+    slot->state_seal = 1;
+    slot->depth = 3;
+    slot->damaged = true;
+    nth_store_release(&slot->closed, 1u);
+    nth_slot_give(slot);
+    assert_true(slot->flags == 0);
+    assert_true(slot->serial == 0);
+    assert_true(slot->state_seal == 0);
+    assert_int_equal(slot->depth, 0);
+    assert_false(slot->damaged);
+    assert_int_equal(nth_load_relaxed(&slot->closed), 0);
+}
+
+static void raise_in_commit(void)
+{
+    RaiseException(0xE0005678u, 0, 0, NULL);
+}
+
+/* An exception in the page source, in the middle of a new heap: what is left of that goes with the
+ * next reset, and the thread is in no heap any more. */
+static void a_heap_that_an_exception_ended_leaves_no_trace(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 2; round++) {
+        bool raised = false;
+        assert_true(round == 0 || GetProcessHeap() != NULL);
+        rig_pages_on_commit(raise_in_commit);
+        NT_TRY
+        {
+            (void)HeapCreate(0, 0, PAGE);
+        }
+        NT_EXCEPT(nth_filter_all, NULL)
+        {
+            raised = true;
+        }
+        NT_END_TRY
+        rig_pages_on_commit(NULL);
+        assert_true(raised);
+        assert_null(nth_load_relaxed(&nth_self.inside));
+        assert_null(nth_self.call);
+        assert_false(nth_self.holds_process);
+        HANDLE heap = rig_heap_new(); /* the process lock is free */
+        PVOID block = rig_block_new(heap, 100);
+        assert_true(HeapFree(heap, 0, block));
+        nth_process_reset();
+        const struct nth_balance balance = nth_balance_now();
+        assert_int_equal(balance.reservation_count, 0);
+        assert_int_equal(balance.reserved_bytes, 0);
+        assert_int_equal(balance.committed_bytes, 0);
+    }
+}
+
+static void refuse_from_now_on(void)
+{
+    rig_pages_refuse(TRUE);
+}
+
+/* The heap past the first table: where its table is refused, at either step, it is not made, all
+ * others are as they were, and the next attempt finds a table. */
+static void a_table_of_heaps_that_is_refused_leaves_nothing(void **state)
+{
+    (void)state;
+    for (ULONG count = RtlGetProcessHeaps(0, NULL); count < FIRST_TABLE; count++) {
+        assert_non_null(HeapCreate(HEAP_NO_SERIALIZE, 0, PAGE));
+    }
+    const struct nth_balance before = nth_balance_now();
+    for (unsigned step = 0; step < 2; step++) {
+        rig_pages_refuse_only("heaps.table");
+        rig_pages_refuse(step == 0);
+        rig_pages_on_commit(refuse_from_now_on);
+        SetLastError(RIG_LAST_ERROR);
+        assert_null(HeapCreate(HEAP_NO_SERIALIZE, 0, PAGE));
+        assert_int_equal(GetLastError(), ERROR_NOT_ENOUGH_MEMORY);
+        rig_pages_on_commit(NULL);
+        rig_pages_refuse(FALSE);
+        rig_pages_refuse_only(NULL);
+        const struct nth_balance after = nth_balance_now();
+        assert_int_equal(after.reservation_count, before.reservation_count);
+        assert_int_equal(after.reserved_bytes, before.reserved_bytes);
+        assert_int_equal(after.committed_bytes, before.committed_bytes);
+        assert_int_equal(RtlGetProcessHeaps(0, NULL), FIRST_TABLE);
+    }
+    assert_non_null(HeapCreate(HEAP_NO_SERIALIZE, 0, PAGE));
+    assert_int_equal(RtlGetProcessHeaps(0, NULL), FIRST_TABLE + 1);
 }
 
 /* ---- the arena ---- */
@@ -1144,6 +1242,8 @@ int main(void)
         TEST(a_child_finds_gates_open_and_locks_free),
         TEST(after_a_reset_nothing_is_remembered_of_the_heaps_before),
         TEST(a_slot_that_is_free_holds_nothing),
+        TEST(a_heap_that_an_exception_ended_leaves_no_trace),
+        TEST(a_table_of_heaps_that_is_refused_leaves_nothing),
         TEST(an_arena_is_clean_after_a_reset),
         TEST(an_arena_takes_its_limit_and_little_more),
         TEST(an_arena_counts_pages_once_and_goes_round),

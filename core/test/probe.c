@@ -142,6 +142,55 @@ static void range_with_a_hole_is_refused_wherever_the_hole_is(void **state)
     assert_int_equal(fault_count(), 5);
 }
 
+/* Every range of a few starts and lengths over four pages, of which the third cannot be read and
+ * the second not be written: the answer is whether the range meets the one or the other. */
+static void each_range_is_refused_for_what_it_meets_and_nothing_else(void **state)
+{
+    static const uintptr_t starts[] = {0, 1, 5, 2047, 2048, 2049, 3000, 4088, 4095};
+    begin(state);
+    const size_t all = 4 * WILD_PAGE_BYTES;
+    for (size_t idx = 0; idx < sizeof(starts) / sizeof(starts[0]); idx++) {
+        for (uintptr_t first = starts[idx]; first < all; first += WILD_PAGE_BYTES) {
+            for (size_t bytes = 1; first + bytes <= all; bytes += bytes < 3 ? 1 : 1021) {
+                const uintptr_t end = first + bytes;
+                const BOOLEAN hole = first < 3 * WILD_PAGE_BYTES && end > 2 * WILD_PAGE_BYTES;
+                const BOOLEAN constant = first < 2 * WILD_PAGE_BYTES && end > WILD_PAGE_BYTES;
+                assert_int_equal(can_read(page + first, bytes), !hole);
+                assert_int_equal(can_write(page + first, bytes), !hole && !constant);
+            }
+        }
+    }
+}
+
+#define STACK_BYTES ((size_t)0x40000)
+
+static void *probe_past_own_stack(void *context)
+{
+    const BOOLEAN *answer = nth_probe_read((LPCVOID)(uintptr_t)context, 1) ? NULL : context;
+    return (void *)(uintptr_t)answer;
+}
+
+/* What lies above the stack of this thread is in no frame of it. */
+static void memory_past_the_stacks_end_is_probed_as_any(void **state)
+{
+    begin(state);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *refused = NULL;
+    const uintptr_t stack = wild_map(STACK_BYTES / WILD_PAGE_BYTES + 16, PROT_READ | PROT_WRITE);
+    const uintptr_t hole = stack + STACK_BYTES + 8 * WILD_PAGE_BYTES;
+    wild_access(hole, 1, PROT_NONE);
+    assert_true(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+    assert_true(signal(SIGBUS, SIG_DFL) != SIG_ERR);
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstack(&attributes, (void *)stack, STACK_BYTES), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, probe_past_own_stack, (void *)hole), 0);
+    assert_int_equal(pthread_join(thread, &refused), 0);
+    assert_int_equal(pthread_attr_destroy(&attributes), 0);
+    wild_unmap(stack, STACK_BYTES / WILD_PAGE_BYTES + 16);
+    assert_int_equal((uintptr_t)refused, hole);
+}
+
 static void address_that_is_not_canonical_is_refused(void **state)
 {
     begin(state);
@@ -268,6 +317,8 @@ int main(void)
         TEST(unmapped_page_is_refused),
         TEST(read_only_page_may_be_read_but_not_written),
         TEST(range_with_a_hole_is_refused_wherever_the_hole_is),
+        TEST(each_range_is_refused_for_what_it_meets_and_nothing_else),
+        TEST(memory_past_the_stacks_end_is_probed_as_any),
         TEST(address_that_is_not_canonical_is_refused),
         TEST(written_range_keeps_its_bytes),
         TEST(nobody_is_asked_about_a_probe),

@@ -219,6 +219,51 @@ static void giver_of_a_wrong_answer_may_take_what_comes_of_it(void **state)
     assert_string_equal(trace, "h");
 }
 
+/* Raises CODE_B when it is asked about the exception that a wrong answer made. */
+static LONG raise_about_wrong_answer(EXCEPTION_POINTERS *info)
+{
+    if (info->ExceptionRecord->ExceptionCode == STATUS_INVALID_DISPOSITION) {
+        trace_add('v');
+        raise_code(CODE_B);
+    }
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+
+static LONG filter_wrong_or_b(EXCEPTION_POINTERS *info, void *context)
+{
+    (void)context;
+    const BOOLEAN mine = info->ExceptionRecord->ExceptionCode == CODE_B;
+    trace_add(mine ? 'T' : 'w');
+    return mine ? EXCEPTION_EXECUTE_HANDLER : 77;
+}
+
+/* While vectored handlers are asked about a wrong answer no filter runs, so none is passed over. */
+static void vectored_handlers_question_about_a_wrong_answer_reaches_its_giver(void **state)
+{
+    begin(state);
+    PVOID handler = AddVectoredExceptionHandler(1, raise_about_wrong_answer);
+    NT_TRY
+    {
+        NT_TRY
+        {
+            raise_code(CODE_A);
+        }
+        NT_EXCEPT(filter_wrong_or_b, NULL)
+        {
+            assert_int_equal(NT_EXCEPTION_CODE(), CODE_B);
+            trace_add('i');
+        }
+        NT_END_TRY
+    }
+    NT_EXCEPT(nth_filter_all, NULL)
+    {
+        trace_add('o');
+    }
+    NT_END_TRY
+    assert_int_not_equal(RemoveVectoredExceptionHandler(handler), 0);
+    assert_string_equal(trace, "wvTi");
+}
+
 static void link_to_the_first_exception_survives_a_rethrow(void **state)
 {
     begin(state);
@@ -429,6 +474,7 @@ int main(void)
         TEST(continuing_a_noncontinuable_exception_raises_another),
         TEST(answer_that_does_not_exist_raises_invalid_disposition),
         TEST(giver_of_a_wrong_answer_may_take_what_comes_of_it),
+        TEST(vectored_handlers_question_about_a_wrong_answer_reaches_its_giver),
         TEST(link_to_the_first_exception_survives_a_rethrow),
         TEST(chain_is_one_link_long_in_a_handler),
         TEST(exception_in_a_filter_is_searched_from_outside_its_block),

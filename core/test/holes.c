@@ -759,6 +759,41 @@ static void a_table_of_heaps_that_is_refused_leaves_nothing(void **state)
     assert_int_equal(RtlGetProcessHeaps(0, NULL), FIRST_TABLE + 1);
 }
 
+/* The count of a class that is damaged: each call that would change it tells so and leaves it. */
+static void a_damaged_count_of_a_class_stays_damaged(void **state)
+{
+    (void)state;
+    HANDLE heap = rig_heap_new();
+    PVOID other = rig_block_new(heap, FIRST_BYTES);
+    uint64_t *word = NULL;
+    uint64_t counts[NTH_BUCKET_COUNT];
+    for (size_t idx = 0; idx < NTH_BUCKET_COUNT; idx++) {
+        counts[idx] = forge_inside(heap)->buckets[idx].outstanding;
+    }
+    PVOID block = rig_block_new(heap, SECOND_BYTES);
+    for (size_t idx = 0; idx < NTH_BUCKET_COUNT; idx++) {
+        const bool changed = counts[idx] != forge_inside(heap)->buckets[idx].outstanding;
+        word = changed ? &forge_inside(heap)->buckets[idx].outstanding : word;
+    }
+    assert_non_null(word);
+    for (unsigned call = 0; call < 4; call++) {
+        rig_flip(word);
+        const uint64_t before = *word;
+        const struct rig_outcome outcome = call == 0   ? rig_free(heap, block)
+                                           : call == 1 ? rig_alloc(heap, 0, SECOND_BYTES)
+                                           : call == 2 ? rig_realloc(heap, 0, other, SECOND_BYTES)
+                                                       : rig_realloc(heap, 0, block, FIRST_BYTES);
+        assert_int_equal(outcome.value, 0);
+        assert_int_equal(outcome.reports, 1);
+        assert_true(*word == before);
+        assert_false(HeapValidate(heap, 0, NULL));
+        rig_flip(word);
+        assert_true(HeapValidate(heap, 0, NULL));
+    }
+    assert_true(HeapFree(heap, 0, block));
+    assert_true(HeapFree(heap, 0, other));
+}
+
 /* ---- the arena ---- */
 
 static void an_arena_is_clean_after_a_reset(void **state)
@@ -1244,6 +1279,7 @@ int main(void)
         TEST(a_slot_that_is_free_holds_nothing),
         TEST(a_heap_that_an_exception_ended_leaves_no_trace),
         TEST(a_table_of_heaps_that_is_refused_leaves_nothing),
+        TEST(a_damaged_count_of_a_class_stays_damaged),
         TEST(an_arena_is_clean_after_a_reset),
         TEST(an_arena_takes_its_limit_and_little_more),
         TEST(an_arena_counts_pages_once_and_goes_round),

@@ -189,6 +189,49 @@ static void the_report_hook_has_its_context_and_may_use_the_heap(void **state)
     assert_true(HeapValidate(heap, 0, NULL));
 }
 
+static HANDLE to_destroy;
+
+static void destroy_another(void *context, const struct nth_report *report)
+{
+    const HANDLE gone = to_destroy;
+    (void)context;
+    (void)report;
+    hook.count++;
+    to_destroy = NULL;
+    assert_true(gone == NULL || HeapDestroy(gone));
+}
+
+/* The list of heaps was made before: that one of them is gone since is no news. */
+static void a_heap_destroyed_meanwhile_is_not_reported_by_calls_about_all(void **state)
+{
+    (void)state;
+    HEAP_OPTIMIZE_RESOURCES_INFORMATION wish = {.Version = HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION};
+    struct nth_seam seam = rig_seam();
+    seam.report = destroy_another;
+    nth_seam_set(&seam);
+    assert_non_null(GetProcessHeap());
+    HANDLE heap = HeapCreate(0, 0, 0);
+    PVOID block = rig_block_new(heap, 5000);
+    void *header = rig_field_named(heap, "block.header", block).address;
+    for (unsigned round = 0; round < 2; round++) {
+        to_destroy = HeapCreate(0, 0, 0);
+        hook.count = 0;
+        rig_flip(header);
+        if (round == 0) {
+            assert_false(RtlValidateProcessHeaps());
+        } else {
+            assert_int_equal(
+                RtlSetHeapInformation(NULL, HeapOptimizeResources, &wish, sizeof(wish)),
+                STATUS_HEAP_CORRUPTION);
+        }
+        assert_int_equal(hook.count, 1);
+        assert_null(to_destroy);
+        rig_flip(header);
+        assert_true(RtlValidateProcessHeaps());
+        assert_int_equal(RtlGetProcessHeaps(0, NULL), 2);
+    }
+}
+
 /* Ends the process with 0 when hook, context and order are right: the report comes first. */
 static void terminate_hook(void *context, NTSTATUS status)
 {
@@ -256,6 +299,7 @@ int main(void)
         TEST(a_lock_still_held_is_let_go_before_it_is_destroyed),
         TEST(a_lock_table_that_refuses_makes_creation_fail),
         TEST(the_report_hook_has_its_context_and_may_use_the_heap),
+        TEST(a_heap_destroyed_meanwhile_is_not_reported_by_calls_about_all),
         TEST(the_terminate_hook_has_its_context_and_comes_after_the_report),
         TEST(without_a_hook_a_report_is_one_line_on_standard_error),
     };

@@ -386,8 +386,10 @@ static void user_values_stay_with_their_blocks(void **state)
     (void)state;
     HANDLE heap = watch_begin("pageheap=full");
     char *block = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE | HEAP_SETTABLE_USER_FLAG2, BYTES);
+    void *wall = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE, BYTES); /* so that it has to move */
     assert_int_equal(RtlSetUserValueHeap(heap, 0, block, &value), TRUE);
     block = HeapReAlloc(heap, HEAP_SETTABLE_USER_FLAG3, block, 100 * BYTES);
+    assert_int_equal(HeapFree(heap, 0, wall), TRUE);
     assert_int_equal(RtlGetUserInfoHeap(heap, 0, block, &value, &flags), TRUE);
     assert_ptr_equal(value, &value);
     assert_int_equal(flags, HEAP_SETTABLE_USER_FLAG3);

@@ -431,6 +431,11 @@ static void heaps_carry_the_global_flags(void **state)
             ((uint8_t *)&flags)[idx] = nth_peek((char *)heap + NTH_WORDS(0x70, 0x40) + idx);
         }
         assert_int_equal(flags, rows[row].flags | HEAP_GROWABLE | 0x1000u);
+        for (unsigned idx = 0; idx < 4; idx++) {
+            ((uint8_t *)&flags)[idx] =
+                nth_peek((char *)GetProcessHeap() + NTH_WORDS(0x70, 0x40) + idx);
+        }
+        assert_int_equal(flags & ~0x1000u, rows[row].flags | HEAP_GROWABLE);
         watch_finish(heap);
         nth_process_reset();
         assert_int_equal(RtlGetNtGlobalFlags(), 0);

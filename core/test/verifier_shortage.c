@@ -162,10 +162,48 @@ static void every_page_call_can_be_refused(void **state)
     }
 }
 
+static struct nth_locks few;
+static unsigned few_left;
+
+static enum nth_seam_status create_few(void *self, void **lock)
+{
+    if (few_left == 0) {
+        return NTH_SEAM_REFUSED;
+    }
+    few_left--;
+    return nth_locks_os()->create(self, lock);
+}
+
+/* The process's lock, and the verifier's. */
+static void without_a_lock_it_does_not_start(void **state)
+{
+    struct nth_verifier_settings settings;
+    (void)state;
+    assert_int_equal(nth_verifier_parse("heaps", &settings, NULL, 0), STATUS_SUCCESS);
+    for (unsigned count = 0; count < 3; count++) {
+        struct nth_seam seam = rig_seam();
+        few = *nth_locks_os();
+        few.create = create_few;
+        few_left = count;
+        seam.locks = &few;
+        nth_seam_set(&seam);
+        assert_int_equal(nth_verifier_start(&settings),
+                         count < 2 ? STATUS_NO_MEMORY : STATUS_SUCCESS);
+        assert_int_equal(nth_verifier_layers(), count < 2 ? 0 : NTH_VERIFY_HEAPS);
+        few_left = 10;
+        HANDLE heap = rig_heap_new();
+        assert_true(HeapFree(heap, 0, rig_block_new(heap, 100)));
+        assert_true(HeapDestroy(heap));
+        nth_process_reset();
+        assert_int_equal(nth_balance_now().committed_bytes, 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(every_page_call_can_be_refused)};
+    const struct CMUnitTest tests[] = {TEST(every_page_call_can_be_refused),
+                                       TEST(without_a_lock_it_does_not_start)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -235,6 +235,33 @@ static void demand_piece(const char *text, const char *piece, bool there)
     }
 }
 
+/* Files are opened for a moment only, number 0 too, which a program may have closed. */
+static void no_file_stays_open(void **state)
+{
+    char here = 0;
+    const struct nth_stop_wish wish = {.code = NTH_STOP_CORRUPTED_HEAP_BLOCK_SUFFIX};
+    (void)state;
+    const int input = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 100);
+    (void)close(STDIN_FILENO);
+    logged("heaps,memory,text");
+    HANDLE heap = rig_heap_new();
+    void *block = rig_block_new(heap, 100);
+    assert_true(HeapFree(heap, 0, block));
+    nth_stop(&wish);
+    assert_false(HeapFree(heap, 0, block)); /* with stacks, and so with names out of files */
+    assert_false(HeapFree(heap, 0, &here)); /* with the bounds of the stack */
+    nth_verifier_exit();
+    const int first = open("/dev/null", O_RDONLY);
+    assert_int_equal(first, STDIN_FILENO);
+    assert_int_equal(unlink(log_path), 0);
+    if (input >= 0) {
+        assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+        (void)close(input);
+    } else {
+        (void)close(first);
+    }
+}
+
 /* A whole line of each, letter for letter. */
 static void a_stop_is_one_record_of_the_log(void **state)
 {
@@ -1028,6 +1055,7 @@ int main(void)
         TEST(once_is_once_for_a_code_a_place_and_an_allocation),
         TEST(a_stop_without_room_is_told_and_not_kept),
         TEST(the_first_stops_are_kept),
+        TEST(no_file_stays_open),
         TEST(a_stop_is_one_record_of_the_log),
         TEST(stacks_are_told_where_asked_for),
         TEST(what_is_not_logged_is_in_no_log),

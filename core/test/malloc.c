@@ -450,18 +450,23 @@ static void free_aligned_twice(void)
     free(given);
 }
 
-/* What stands before its address is no mark any more, even where the memory is another block's. */
+/* What stands before its address is no mark any more, even where another block is there now: blocks
+ * of one class come back where they were, with what was in them. */
 static void free_aligned_twice_with_another_there(void)
 {
-    void *others[64];
-    given = memalign(1024, 100);
-    const size_t whole_bytes = 1124;
-    free(given);
-    for (size_t idx = 0; idx < 64; idx++) {
-        others[idx] = malloc(whole_bytes);
+    enum { COUNT = 64 };
+    void *blocks[COUNT];
+    for (size_t idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = memalign(1024, 100);
+    }
+    given = blocks[COUNT / 2];
+    for (size_t idx = 0; idx < COUNT; idx++) {
+        free(blocks[idx]);
+    }
+    for (size_t idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = malloc(1124);
     }
     free(given);
-    free(others[0]);
 }
 
 static void free_inside(void)
@@ -500,6 +505,9 @@ static void *exchange(void *context)
         random ^= random << 17;
         const size_t bytes = random % 500;
         unsigned char *block = random % 16 == 0 ? memalign(64, bytes + 1) : malloc(bytes + 1);
+        if (random % 16 == 0) {
+            block = realloc(block, random % 32 == 0 ? bytes + 20000 : bytes + 1);
+        }
         block[0] = (unsigned char)bytes;
         block[bytes] = (unsigned char)bytes;
         free(atomic_exchange(&ring[random / 500 % RING], block));
@@ -798,6 +806,19 @@ static int main_seal(void)
     return 0;
 }
 
+/* Runs before all constructors, and so before the first malloc: in mode "early" it makes a heap. */
+static void come_first(int count, char **words, char **environment)
+{
+    (void)environment;
+    if (count > 1 && strcmp(words[1], "early") == 0) {
+        (void)HeapCreate(0, 0, 0);
+    }
+}
+
+__attribute__((section(".preinit_array"),
+               used)) static void (*const first_of_all)(int count, char **words,
+                                                        char **environment) = come_first;
+
 static void the_environment_turns_the_verifier_on(void **state)
 {
     static char filler[3000];
@@ -827,11 +848,11 @@ static void the_environment_turns_the_verifier_on(void **state)
     }
 }
 
-static void expect_refused(const char *setting, const char *why)
+static void expect_refused(const char *mode, const char *setting, const char *why)
 {
     char line[512];
     const char *const variables[] = {setting, NULL};
-    struct start start = {.mode = "plain", .variables = variables};
+    struct start start = {.mode = mode, .variables = variables};
     told_with(&start);
     assert_true(WIFEXITED(start.status));
     assert_int_equal(WEXITSTATUS(start.status), 2);
@@ -849,9 +870,14 @@ static void settings_that_cannot_be_had_end_the_process(void **state)
     (void)state;
     assert_int_equal(nth_verifier_parse("nonsense", &settings, error, sizeof(error)),
                      STATUS_INVALID_PARAMETER);
-    expect_refused("NTHEAP_VERIFIER=nonsense", error);
-    expect_refused("NTHEAP_VERIFIER=heaps,log=/nonexistent/log",
+    expect_refused("plain", "NTHEAP_VERIFIER=nonsense", error);
+    assert_int_equal(nth_verifier_parse("x", &settings, error, sizeof(error)),
+                     STATUS_INVALID_PARAMETER);
+    expect_refused("plain", "NTHEAP_VERIFIER=x", error);
+    expect_refused("plain", "NTHEAP_VERIFIER=heaps,log=/nonexistent/log",
                    "log=: expected a file that can be written");
+    expect_refused("early", "NTHEAP_VERIFIER=heaps",
+                   "expected memory for the verifier's tables, and no heap before them");
     /* the longest that is read, and one more: what does not fit is not left out in silence */
     for (size_t len = 0; len < 2034; len += 6) {
         memcpy(value + len, "heaps,", 6);
@@ -863,9 +889,9 @@ static void settings_that_cannot_be_had_end_the_process(void **state)
     told_with(&start);
     assert_int_equal(start.status, 0);
     (void)strcat(value, "1");
-    expect_refused(text, "expected less than 2048 bytes");
+    expect_refused("plain", text, "expected less than 2048 bytes");
     (void)strcpy(value + 2047, ",log=/nonexistent/log");
-    expect_refused(text, "expected less than 2048 bytes");
+    expect_refused("plain", text, "expected less than 2048 bytes");
 }
 
 static void the_end_of_a_verified_process_tells_the_sums(void **state)
@@ -928,6 +954,7 @@ int main(int count, char **words)
             int (*main)(void);
         } modes[] = {{"plain", main_plain},
                      {"verified", main_verified},
+                     {"early", main_plain},
                      {"leaving", main_leaving},
                      {"seal", main_seal}};
         for (size_t idx = 0; idx < sizeof(modes) / sizeof(modes[0]); idx++) {

@@ -645,6 +645,9 @@ static void after_a_reset_nothing_is_remembered_of_the_heaps_before(void **state
         assert_null(nth_self.call);
         assert_false(nth_self.holds_process);
         assert_int_equal(GetLastError(), NO_ERROR);
+        nth_self.holds_process = true; /* and no heap goes, which would take the lock */
+        nth_process_reset();
+        assert_false(nth_self.holds_process);
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include "leave.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,9 +34,43 @@ static struct {
 
 static BOOLEAN refused(const struct nth_site *site)
 {
-    return rig.refuse &&
-           (rig.refused_prefix == NULL ||
-            strncmp(site->name, rig.refused_prefix, strlen(rig.refused_prefix)) == 0);
+    return rig.refuse && (rig.refused_prefix == NULL ||
+                          strncmp(site->name, rig.refused_prefix, strlen(rig.refused_prefix)) == 0);
+}
+
+/* What is out: bytes of the reservation that begins at a granule, and which pages are committed.
+ * Core never commits a page twice, nor takes back what it has not, whatever a page source would put
+ * up with. */
+static struct {
+    size_t reserved_bytes[RIG_ARENA_BYTES / NTH_GRANULE_BYTES];
+    uint8_t committed[RIG_ARENA_BYTES / NTH_PAGE_BYTES];
+} out;
+
+static size_t place_of(const void *base)
+{
+    return (size_t)((uintptr_t)base - rig.pages.low);
+}
+
+static void demand(BOOLEAN holds, const struct nth_site *site, const char *what)
+{
+    if (!holds) {
+        (void)fprintf(stderr, "rig: %s: %s\n", site->name, what);
+        abort();
+    }
+}
+
+/* All pages of it are committed, or none, and now are the other. */
+static void turn_pages(const struct nth_site *site, const void *base, size_t bytes, BOOLEAN from)
+{
+    const size_t first = place_of(base);
+    demand(first % NTH_PAGE_BYTES == 0 && bytes % NTH_PAGE_BYTES == 0 && bytes > 0, site,
+           "no whole pages");
+    demand(first < RIG_ARENA_BYTES && bytes <= RIG_ARENA_BYTES - first, site, "no such pages");
+    for (size_t page = first / NTH_PAGE_BYTES; page < (first + bytes) / NTH_PAGE_BYTES; page++) {
+        demand(out.committed[page] == from, site,
+               from ? "pages that are not committed" : "pages that are committed");
+        out.committed[page] = !from;
+    }
 }
 
 static enum nth_seam_status reserve(void *self, const struct nth_site *site, size_t bytes,
@@ -43,7 +78,11 @@ static enum nth_seam_status reserve(void *self, const struct nth_site *site, siz
 {
     (void)self;
     rig.page_calls++;
-    return refused(site) ? NTH_SEAM_REFUSED : rig.real->reserve(rig.real->self, site, bytes, base);
+    if (refused(site) || rig.real->reserve(rig.real->self, site, bytes, base) != NTH_SEAM_OK) {
+        return NTH_SEAM_REFUSED;
+    }
+    out.reserved_bytes[place_of(*base) / NTH_GRANULE_BYTES] = bytes;
+    return NTH_SEAM_OK;
 }
 
 static enum nth_seam_status commit(void *self, const struct nth_site *site, void *base,
@@ -55,8 +94,12 @@ static enum nth_seam_status commit(void *self, const struct nth_site *site, void
     if (rig.on_commit != NULL) {
         rig.on_commit();
     }
-    return refused(site) ? NTH_SEAM_REFUSED
-                      : rig.real->commit(rig.real->self, site, base, bytes, executable);
+    if (refused(site) ||
+        rig.real->commit(rig.real->self, site, base, bytes, executable) != NTH_SEAM_OK) {
+        return NTH_SEAM_REFUSED;
+    }
+    turn_pages(site, base, bytes, FALSE);
+    return NTH_SEAM_OK;
 }
 
 static enum nth_seam_status decommit(void *self, const struct nth_site *site, void *base,
@@ -64,6 +107,7 @@ static enum nth_seam_status decommit(void *self, const struct nth_site *site, vo
 {
     (void)self;
     rig.page_calls++;
+    turn_pages(site, base, bytes, TRUE);
     return rig.real->decommit(rig.real->self, site, base, bytes);
 }
 
@@ -71,7 +115,13 @@ static enum nth_seam_status release(void *self, const struct nth_site *site, voi
                                     size_t bytes)
 {
     (void)self;
+    const size_t first = place_of(base);
     rig.page_calls++;
+    demand(first < RIG_ARENA_BYTES && first % NTH_GRANULE_BYTES == 0 && bytes > 0 &&
+               out.reserved_bytes[first / NTH_GRANULE_BYTES] == bytes,
+           site, "no whole reservation");
+    out.reserved_bytes[first / NTH_GRANULE_BYTES] = 0;
+    memset(out.committed + first / NTH_PAGE_BYTES, 0, bytes / NTH_PAGE_BYTES);
     return rig.real->release(rig.real->self, site, base, bytes);
 }
 
@@ -81,7 +131,7 @@ static enum nth_seam_status protect(void *self, const struct nth_site *site, voi
     (void)self;
     rig.page_calls++;
     return refused(site) ? NTH_SEAM_REFUSED
-                      : rig.real->protect(rig.real->self, site, base, bytes, writable);
+                         : rig.real->protect(rig.real->self, site, base, bytes, writable);
 }
 
 void rig_pages_refuse(BOOLEAN refuse)
@@ -190,6 +240,7 @@ int rig_setup(void **state)
     struct nth_seam seam = rig_seam();
     nth_seam_set(&seam);
     nth_arena_reset(rig.arena);
+    memset(&out, 0, sizeof(out));
     rig_report_forget();
     return 0;
 }
@@ -203,9 +254,11 @@ int rig_teardown(void **state)
     rig.refuse = FALSE;
     rig.on_commit = NULL;
     nth_process_reset();
-    struct nth_balance balance = nth_balance_now();
-    return balance.reserved_bytes == 0 && balance.committed_bytes == 0 &&
-                   balance.reservation_count == 0
+    const struct nth_balance counted = nth_balance_now();
+    const struct nth_balance real = nth_arena_balance(rig.arena);
+    return counted.reserved_bytes + real.reserved_bytes == 0 &&
+                   counted.committed_bytes + real.committed_bytes == 0 &&
+                   counted.reservation_count + real.reservation_count == 0
                ? 0
                : -1;
 }
@@ -444,8 +497,8 @@ struct wanted_field {
 static BOOLEAN field_wanted(void *context, const struct nth_field *field)
 {
     struct wanted_field *wanted = context;
-    const BOOLEAN fits = wanted->name != NULL ? strcmp(field->name, wanted->name) == 0
-                                              : field->kind == wanted->kind;
+    const BOOLEAN fits =
+        wanted->name != NULL ? strcmp(field->name, wanted->name) == 0 : field->kind == wanted->kind;
     if (!fits || (wanted->block != NULL && field->block != wanted->block)) {
         return TRUE;
     }

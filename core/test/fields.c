@@ -254,6 +254,46 @@ static void a_bit_of_any_word_is_noticed_by_validating(void **state)
     rig_report_demand_none();
 }
 
+/* What is damaged is described as far as it can be followed, and nothing else is. */
+static void of_a_damaged_heap_no_more_is_told(void **state)
+{
+    static const char *const damaged[] = {"chunk.info",   "block.header", "slot.header",
+                                          "region.pages", "large.header", "region",
+                                          "cache.owner"};
+    static PVOID live[BLOCK_COUNT];
+    static struct nth_field whole[FIELD_MAX];
+    (void)state;
+    HANDLE heap = HeapCreate(0, 0, 0);
+    (void)fill(heap, live);
+    gather(heap);
+    const size_t whole_count = field_count;
+    memcpy(whole, fields, field_count * sizeof(fields[0]));
+    for (size_t row = 0; row < sizeof(damaged) / sizeof(damaged[0]); row++) {
+        size_t done = 0;
+        for (size_t idx = 0; idx < whole_count && done < 3; idx++) {
+            if (!is(&whole[idx], damaged[row])) {
+                continue;
+            }
+            done++;
+            rig_flip(whole[idx].address);
+            gather(heap);
+            rig_flip(whole[idx].address);
+            assert_in_range(field_count, 1, whole_count);
+            for (size_t other = 0; other < field_count; other++) {
+                assert_true(nth_probe_read(fields[other].address, fields[other].bytes));
+            }
+            if (row == 0) {
+                assert_int_equal(told_count("chunk.info", whole[idx].block), 0);
+                assert_int_equal(told_count("chunk.next", whole[idx].block), 0);
+            }
+        }
+        assert_true(done > 0);
+    }
+    gather(heap);
+    assert_int_equal(field_count, whole_count);
+    assert_memory_equal(fields, whole, whole_count * sizeof(fields[0]));
+}
+
 /* ---- Stopping ---- */
 
 static BOOLEAN until(void *context, const struct nth_field *field)
@@ -287,6 +327,7 @@ int main(void)
         TEST(every_committed_byte_is_a_blocks_or_told_once),
         TEST(what_is_a_blocks_is_told_with_it),
         TEST(a_bit_of_any_word_is_noticed_by_validating),
+        TEST(of_a_damaged_heap_no_more_is_told),
         TEST(a_visitor_stops_where_it_says_so),
     };
     return cmocka_run_group_tests_name("fields", tests, NULL, NULL);

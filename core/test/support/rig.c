@@ -159,6 +159,101 @@ unsigned rig_pages_executable(void)
     return rig.executable_count;
 }
 
+/* ---- locks ---- */
+
+#define LOCK_MAX 2048u
+
+/* The system's locks, with who holds them: 0 nobody. Core releases what the thread holds and
+ * destroys what nobody does, and all that it made is destroyed in the end. */
+struct lock {
+    uintptr_t taken; /* atomic, as `owner` is: threads */
+    uintptr_t owner;
+    void *real;
+};
+
+static struct lock locks[LOCK_MAX];
+
+static uintptr_t self(void)
+{
+    static _Thread_local char mine;
+    return (uintptr_t)&mine;
+}
+
+static void demand_lock(BOOLEAN holds, const char *what)
+{
+    if (!holds) {
+        (void)fprintf(stderr, "rig: %s\n", what);
+        abort();
+    }
+}
+
+static enum nth_seam_status lock_create(void *context, void **lock)
+{
+    (void)context;
+    for (struct lock *one = locks; one < locks + LOCK_MAX; one++) {
+        if (__atomic_exchange_n(&one->taken, 1, __ATOMIC_ACQ_REL) == 0) {
+            *lock = one;
+            return nth_locks_os()->create(NULL, &one->real);
+        }
+    }
+    return NTH_SEAM_REFUSED;
+}
+
+static void lock_destroy(void *context, void *lock)
+{
+    struct lock *one = lock;
+    (void)context;
+    demand_lock(__atomic_load_n(&one->taken, __ATOMIC_ACQUIRE) == 1, "no lock is destroyed");
+    demand_lock(__atomic_load_n(&one->owner, __ATOMIC_RELAXED) == 0, "a lock is destroyed held");
+    nth_locks_os()->destroy(NULL, one->real);
+    __atomic_store_n(&one->taken, 0, __ATOMIC_RELEASE);
+}
+
+static void lock_acquire(void *context, void *lock)
+{
+    struct lock *one = lock;
+    (void)context;
+    demand_lock(__atomic_load_n(&one->owner, __ATOMIC_RELAXED) != self(), "a lock is taken twice");
+    nth_locks_os()->acquire(NULL, one->real);
+    __atomic_store_n(&one->owner, self(), __ATOMIC_RELAXED);
+}
+
+static BOOLEAN lock_try(void *context, void *lock)
+{
+    struct lock *one = lock;
+    (void)context;
+    if (!nth_locks_os()->try_acquire(NULL, one->real)) {
+        return FALSE;
+    }
+    __atomic_store_n(&one->owner, self(), __ATOMIC_RELAXED);
+    return TRUE;
+}
+
+static void lock_release(void *context, void *lock)
+{
+    struct lock *one = lock;
+    (void)context;
+    demand_lock(__atomic_load_n(&one->owner, __ATOMIC_RELAXED) == self(),
+                "a lock is released that is not held");
+    __atomic_store_n(&one->owner, 0, __ATOMIC_RELAXED);
+    nth_locks_os()->release(NULL, one->real);
+}
+
+static void lock_pause(void *context)
+{
+    (void)context;
+    nth_locks_os()->pause(NULL);
+}
+
+static const struct nth_locks strict_locks = {
+    .create = lock_create,
+    .destroy = lock_destroy,
+    .acquire = lock_acquire,
+    .try_acquire = lock_try,
+    .release = lock_release,
+    .pause = lock_pause,
+};
+
 /* ---- reports ---- */
 
 static void remember(void *context, const struct nth_report *report)
@@ -223,8 +318,11 @@ static void prepare(void)
 
 struct nth_seam rig_seam(void)
 {
-    struct nth_seam seam = {
-        .pages = &rig.pages, .report = remember, .seeded = TRUE, .seed = 0x1234567890ABCDEFu};
+    struct nth_seam seam = {.pages = &rig.pages,
+                            .locks = &strict_locks,
+                            .report = remember,
+                            .seeded = TRUE,
+                            .seed = 0x1234567890ABCDEFu};
     return seam;
 }
 

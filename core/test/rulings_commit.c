@@ -17,6 +17,7 @@
 enum answer {
     ANSWER_DONE,      /* commits what is asked */
     ANSWER_MORE,      /* commits one page more */
+    ANSWER_REST,      /* commits all that is left of the block */
     ANSWER_ERROR,     /* refuses */
     ANSWER_LESS,      /* commits half of it and says so */
     ANSWER_ELSEWHERE, /* says it committed at another address */
@@ -82,6 +83,9 @@ static NTSTATUS routine(PVOID base, PVOID *address, PSIZE_T bytes)
         break;
     case ANSWER_MORE:
         *bytes += PAGE;
+        break;
+    case ANSWER_REST:
+        *bytes = (SIZE_T)(own.block + BLOCK_BYTES - at);
         break;
     case ANSWER_ELSEWHERE:
         *address = at - PAGE;
@@ -237,6 +241,29 @@ static void more_than_asked_inside_the_reserve_is_taken(void **state)
     assert_int_equal(committed(heap) - own.opened_bytes, before); /* the page more is the heap's */
     assert_non_null(HeapAlloc(heap, HEAP_ZERO_MEMORY, 0x1000));
     assert_true(HeapValidate(heap, 0, NULL));
+}
+
+/* D26 */
+static void all_that_the_routine_committed_can_be_used(void **state)
+{
+    (void)state;
+    PVOID blocks[BLOCK_BYTES / 1000];
+    size_t count = 0;
+    HANDLE heap = create(0);
+    own.calls = 0;
+    own.answer = ANSWER_REST;
+    for (PVOID block = HeapAlloc(heap, 0, 1000); block != NULL; block = HeapAlloc(heap, 0, 1000)) {
+        memset(block, 0x5A, 1000);
+        blocks[count++] = block;
+    }
+    assert_int_equal(own.calls, 1);
+    assert_true(count > (BLOCK_BYTES - 16 * PAGE) / 1024);
+    assert_true(HeapValidate(heap, 0, NULL));
+    while (count > 0) {
+        assert_true(HeapFree(heap, 0, blocks[--count]));
+    }
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_null(RtlDestroyHeap(heap));
 }
 
 static void demand_shortage(enum answer answer)
@@ -511,6 +538,7 @@ int main(void)
         TEST(initial_sizes_replace_the_arguments_and_are_ignored_without_a_routine),
         TEST(a_routine_that_refuses_the_first_pages_makes_the_creation_fail),
         TEST(the_routine_is_asked_for_whole_pages_of_its_block),
+        TEST(all_that_the_routine_committed_can_be_used),
         TEST(more_than_asked_inside_the_reserve_is_taken),
         TEST(a_routine_that_fails_is_shortage),
         TEST(a_routine_that_commits_less_is_shortage),

@@ -103,13 +103,20 @@ static void locks_are_as_many_as_are_wanted_and_come_back(void **state)
     (void)state;
     const struct nth_locks *locks = nth_locks_os();
     static void *made[LOCK_COUNT];
+    static void *first[LOCK_COUNT];
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned idx = 0; idx < LOCK_COUNT; idx++) {
+            BOOLEAN known = FALSE;
             assert_int_equal(locks->create(locks->self, &made[idx]), NTH_SEAM_OK);
             for (unsigned other = 0; other < idx; other++) {
                 assert_ptr_not_equal(made[other], made[idx]);
             }
+            for (unsigned other = 0; other < LOCK_COUNT; other++) {
+                known = known || first[other] == made[idx];
+            }
+            assert_int_equal(known, round == 1); /* what was given back serves again */
         }
+        memcpy(first, made, sizeof(first));
         for (unsigned idx = 0; idx < LOCK_COUNT; idx++) {
             locks->acquire(locks->self, made[idx]);
             assert_false(locks->try_acquire(locks->self, made[idx]));

@@ -299,6 +299,42 @@ static void of_a_damaged_heap_no_more_is_told(void **state)
     }
 }
 
+/* Compacting goes through all blocks and all free ones' links: it ends at the first that is
+ * damaged, says so, and has no size to tell. */
+static void compacting_ends_at_what_is_damaged(void **state)
+{
+    static const char *const damaged[] = {"free.next", "free.previous", "block.header"};
+    static PVOID live[BLOCK_COUNT];
+    static struct nth_field whole[FIELD_MAX];
+    unsigned done = 0;
+    (void)state;
+    HANDLE heap = HeapCreate(HEAP_DISABLE_COALESCE_ON_FREE, 0, 0);
+    (void)fill(heap, live);
+    assert_true(HeapCompact(heap, 0) > 0);
+    gather(heap);
+    const size_t count = field_count;
+    memcpy(whole, fields, field_count * sizeof(fields[0]));
+    for (size_t idx = 0; idx < count; idx++) {
+        BOOLEAN wanted = FALSE;
+        for (size_t row = 0; row < sizeof(damaged) / sizeof(damaged[0]); row++) {
+            wanted = wanted || is(&whole[idx], damaged[row]);
+        }
+        if (!wanted) {
+            continue;
+        }
+        done++;
+        rig_flip(whole[idx].address);
+        const struct rig_outcome outcome =
+            rig_run(&(struct rig_args){.call = RIG_HEAP_COMPACT, .heap = heap});
+        rig_flip(whole[idx].address);
+        rig_demand_error(&outcome, 0, ERROR_INVALID_PARAMETER);
+        assert_int_equal(outcome.reports, 1);
+    }
+    assert_true(done > 50);
+    assert_true(HeapCompact(heap, 0) > 0);
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
 /* ---- Stopping ---- */
 
 static BOOLEAN until(void *context, const struct nth_field *field)
@@ -333,6 +369,7 @@ int main(void)
         TEST(what_is_a_blocks_is_told_with_it),
         TEST(a_bit_of_any_word_is_noticed_by_validating),
         TEST(of_a_damaged_heap_no_more_is_told),
+        TEST(compacting_ends_at_what_is_damaged),
         TEST(a_visitor_stops_where_it_says_so),
     };
     return cmocka_run_group_tests_name("fields", tests, NULL, NULL);

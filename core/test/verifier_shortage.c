@@ -163,34 +163,30 @@ static void every_page_call_can_be_refused(void **state)
 }
 
 static struct nth_locks few;
-static unsigned few_left;
+static unsigned until_refused; /* the one that is not to be had: 1 is the next */
 
 static enum nth_seam_status create_few(void *self, void **lock)
 {
-    if (few_left == 0) {
-        return NTH_SEAM_REFUSED;
-    }
-    few_left--;
-    return nth_locks_os()->create(self, lock);
+    return until_refused > 0 && --until_refused == 0 ? NTH_SEAM_REFUSED
+                                                     : nth_locks_os()->create(self, lock);
 }
 
-/* The process's lock, and the verifier's. */
+/* The process's lock is the first, the verifier's the second. */
 static void without_a_lock_it_does_not_start(void **state)
 {
     struct nth_verifier_settings settings;
     (void)state;
     assert_int_equal(nth_verifier_parse("heaps", &settings, NULL, 0), STATUS_SUCCESS);
-    for (unsigned count = 0; count < 3; count++) {
+    for (unsigned refused = 0; refused < 3; refused++) {
         struct nth_seam seam = rig_seam();
         few = *nth_locks_os();
         few.create = create_few;
-        few_left = count;
+        until_refused = refused;
         seam.locks = &few;
         nth_seam_set(&seam);
         assert_int_equal(nth_verifier_start(&settings),
-                         count < 2 ? STATUS_NO_MEMORY : STATUS_SUCCESS);
-        assert_int_equal(nth_verifier_layers(), count < 2 ? 0 : NTH_VERIFY_HEAPS);
-        few_left = 10;
+                         refused > 0 ? STATUS_NO_MEMORY : STATUS_SUCCESS);
+        assert_int_equal(nth_verifier_layers(), refused > 0 ? 0 : NTH_VERIFY_HEAPS);
         HANDLE heap = rig_heap_new();
         assert_true(HeapFree(heap, 0, rig_block_new(heap, 100)));
         assert_true(HeapDestroy(heap));

@@ -762,6 +762,33 @@ static void a_table_of_heaps_that_is_refused_leaves_nothing(void **state)
     assert_int_equal(RtlGetProcessHeaps(0, NULL), FIRST_TABLE + 1);
 }
 
+/* Once the front end has started for a class, its word stays: what comes and goes counts no more.
+ */
+static void a_class_that_has_started_counts_no_more(void **state)
+{
+    (void)state;
+    PVOID blocks[START];
+    uint64_t words[NTH_BUCKET_COUNT];
+    HANDLE heap = rig_heap_new();
+    PVOID large = rig_block_new(heap, 0x4000 + 8); /* of no class */
+    for (unsigned idx = 0; idx < START; idx++) {
+        blocks[idx] = rig_block_new(heap, FIRST_BYTES);
+    }
+    assert_true(is_front(heap, blocks[START - 1]));
+    assert_false(is_front(heap, blocks[0]));
+    for (size_t idx = 0; idx < NTH_BUCKET_COUNT; idx++) {
+        words[idx] = forge_inside(heap)->buckets[idx].outstanding;
+    }
+    for (unsigned idx = 0; idx < START; idx++) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, large, FIRST_BYTES), large);
+    assert_true(HeapFree(heap, 0, large));
+    for (size_t idx = 0; idx < NTH_BUCKET_COUNT; idx++) {
+        assert_true(words[idx] == forge_inside(heap)->buckets[idx].outstanding);
+    }
+}
+
 /* The count of a class that is damaged: each call that would change it tells so and leaves it. */
 static void a_damaged_count_of_a_class_stays_damaged(void **state)
 {
@@ -1282,6 +1309,7 @@ int main(void)
         TEST(a_slot_that_is_free_holds_nothing),
         TEST(a_heap_that_an_exception_ended_leaves_no_trace),
         TEST(a_table_of_heaps_that_is_refused_leaves_nothing),
+        TEST(a_class_that_has_started_counts_no_more),
         TEST(a_damaged_count_of_a_class_stays_damaged),
         TEST(an_arena_is_clean_after_a_reset),
         TEST(an_arena_takes_its_limit_and_little_more),

@@ -463,8 +463,8 @@ static void free_aligned_twice_with_another_there(void)
     for (size_t idx = 0; idx < COUNT; idx++) {
         free(blocks[idx]);
     }
-    for (size_t idx = 0; idx < COUNT; idx++) {
-        blocks[idx] = malloc(1124);
+    for (size_t idx = 0; idx < 4000; idx++) { /* each place that there is */
+        blocks[idx % COUNT] = malloc(1124);
     }
     free(given);
 }
@@ -513,6 +513,35 @@ static void *exchange(void *context)
         free(atomic_exchange(&ring[random / 500 % RING], block));
     }
     return NULL;
+}
+
+/* What was aligned moves into a block past the front end's sizes, which takes the lock. */
+static void *move_aligned(void *context)
+{
+    (void)context;
+    for (size_t round = 0; round < 12000; round++) {
+        const size_t bytes = 20000 + round * 64 % 9000;
+        unsigned char *block = realloc(memalign(64, 100), bytes);
+        block[0] = (unsigned char)round;
+        block[bytes - 1] = (unsigned char)round;
+        free(block);
+    }
+    return NULL;
+}
+
+static void threads_move_aligned_blocks_at_once(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    const size_t before = live_count();
+    for (size_t idx = 0; idx < 4; idx++) {
+        assert_int_equal(pthread_create(&threads[idx], NULL, move_aligned, NULL), 0);
+    }
+    for (size_t idx = 0; idx < 4; idx++) {
+        assert_int_equal(pthread_join(threads[idx], NULL), 0);
+    }
+    assert_true(HeapValidate(family(), 0, NULL));
+    assert_in_range(live_count(), before, before + 4); /* the C library keeps something a stack */
 }
 
 static void threads_free_each_others_blocks(void **state)
@@ -987,6 +1016,7 @@ int main(int count, char **words)
         cmocka_unit_test(page_calls_give_whole_pages),
         cmocka_unit_test(bad_pointers_end_the_process),
         cmocka_unit_test(threads_free_each_others_blocks),
+        cmocka_unit_test(threads_move_aligned_blocks_at_once),
         cmocka_unit_test(calls_wait_for_who_has_locked_the_heap),
         cmocka_unit_test(children_forked_amid_threads_can_allocate),
         cmocka_unit_test(the_environment_turns_the_verifier_on),

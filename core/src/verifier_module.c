@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lock.h"
+
 #define MODULE_ROOM_FIRST 64u
 
 /* Libraries that allocate for whoever called them. */
@@ -329,17 +331,23 @@ static struct nth_module *gone_next(uint64_t scan)
     return module;
 }
 
+/* A fork waits until this is over: the child would find the dynamic linker's lock held for good. */
 void nth_modules_look(void)
 {
     struct scan scan = {0, 0, 0};
+    void *outer = nth_gate_enter(&nth_verifier);
     (void)dl_iterate_phdr(counts_only, &scan);
-    if (scan.adds == nth_load_acquire(&nth_verifier.adds) &&
-        scan.subs == nth_load_acquire(&nth_verifier.subs)) {
+    const bool changed = scan.adds != nth_load_acquire(&nth_verifier.adds) ||
+                         scan.subs != nth_load_acquire(&nth_verifier.subs);
+    if (changed) {
+        (void)dl_iterate_phdr(see, &scan);
+        nth_store_release(&nth_verifier.adds, scan.adds);
+        nth_store_release(&nth_verifier.subs, scan.subs);
+    }
+    nth_gate_leave(outer);
+    if (!changed) {
         return;
     }
-    (void)dl_iterate_phdr(see, &scan);
-    nth_store_release(&nth_verifier.adds, scan.adds);
-    nth_store_release(&nth_verifier.subs, scan.subs);
     for (struct nth_module *gone = gone_next(scan.number); gone != NULL;
          gone = gone_next(scan.number)) {
         nth_module_unloaded(gone);

@@ -9,6 +9,12 @@
 #include "report.h"
 #include "sizes.h"
 
+/* Where a reservation may begin: with another key one word in 65,536 opens to something. */
+static bool is_place(uint64_t value)
+{
+    return value % NTH_GRANULE_BYTES == 0 && value - nth_process.low < nth_process.span_bytes;
+}
+
 struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx)
 {
     uint64_t value = 0;
@@ -16,8 +22,10 @@ struct nth_cache *nth_cache_at(struct nth_heap *heap, uint64_t idx)
         NTH_OK) {
         return NULL;
     }
-    if (value == 0 && idx < heap->state.cache_count) { /* a word of another time */
+    /* A word of another time, or of another key. */
+    if (value == 0 ? idx < heap->state.cache_count : !is_place(value)) {
         nth_note(NTH_CORRUPT_CACHE, NULL, "heap.caches");
+        return NULL;
     }
     return (struct nth_cache *)(uintptr_t)value;
 }

@@ -415,7 +415,10 @@ static NTSTATUS RIG_NTAPI violate(PVOID base, PVOID *address, PSIZE_T bytes)
     (void)base;
     (void)address;
     (void)bytes;
-    if (story.count++ > 0) {
+    if (story.count++ > 0) { /* where memory runs out before nobody asks, and nothing is told */
+        rig_watch_expect(story.exec, RIG_STOP_UNEXPECTED, (uintptr_t)story.heap, 0, 0,
+                         STATUS_ACCESS_VIOLATION)
+            ->loose = 1u << 1;
         const ULONG_PTR where[2] = {EXCEPTION_READ_FAULT, 0x123};
         subject()->RaiseException(STATUS_ACCESS_VIOLATION, 0, 2, where);
     }
@@ -454,8 +457,6 @@ static bool routine(struct rig_exec *exec, struct rig_step *step)
     if (story.heap == NULL) {
         return nothing(step);
     }
-    rig_watch_expect(exec, RIG_STOP_UNEXPECTED, (uintptr_t)story.heap, 0, 0, STATUS_ACCESS_VIOLATION)
-        ->loose = 1u << 1;
     return tell_and_drop(exec, step, routine_body);
 }
 

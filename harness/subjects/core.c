@@ -23,7 +23,7 @@
 
 #define SPAN_BYTES ((size_t)256 << 20)
 #define COMMIT_MAX_BYTES ((size_t)32 << 20)
-#define STOPS_MAX 1024u
+#define STOPS_MAX 1024u    /* the newest; one step is looked at at a time */
 #define REMEMBERED_MAX 64u /* returns that were refused, of which core keeps a list (D84) */
 
 static struct {
@@ -286,11 +286,7 @@ static void put_innermost(char name[16], const struct nth_trace *trace)
 static void core_stop(void *context, const struct nth_stop *stop)
 {
     (void)context;
-    const size_t idx = core.stop_count++;
-    if (idx >= STOPS_MAX) {
-        return;
-    }
-    struct rig_stop *kept = &core.stops[idx];
+    struct rig_stop *kept = &core.stops[core.stop_count++ % STOPS_MAX];
     *kept = (struct rig_stop){
         .code = stop->code,
         .layer = stop->layer,
@@ -364,8 +360,8 @@ static NTSTATUS core_module_load(const char *name, PVOID base, size_t bytes)
 
 static size_t core_stops(size_t idx, struct rig_stop *stop)
 {
-    if (idx < core.stop_count && idx < STOPS_MAX) {
-        *stop = core.stops[idx];
+    if (idx < core.stop_count && core.stop_count - idx <= STOPS_MAX) {
+        *stop = core.stops[idx % STOPS_MAX];
     }
     return core.stop_count;
 }

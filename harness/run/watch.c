@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Programs under the verifier: what each call must lead to is worked out from the model, what was told
- * is gathered, and the model of the verifier follows. */
+ * Programs under the verifier: what each call must lead to is worked out from the model, what was
+ * told is gathered, and the model of the verifier follows. */
 #include "watch.h"
 
 #include "program/size.h"
@@ -183,7 +183,7 @@ struct rig_expected *rig_watch_expect(struct rig_exec *exec, unsigned code, uint
         }
         exec->watch.stops[idx].told = true;
         watched->fatal = watched->fatal || exec->watch.stops[idx].fatal;
-    } 
+    }
     RIG_CHECK(watched->expected_count < RIG_STOPS_MAX);
     struct rig_expected *expected = &watched->expected[watched->expected_count++];
     *expected = (struct rig_expected){
@@ -279,9 +279,8 @@ static void expect_starving(struct rig_exec *exec)
     const struct rig_watch *watch = &exec->watch;
     struct rig_watched *watched = &exec->watched;
     const unsigned caller = watch->caller;
-    const bool included =
-        watch->set.included == 0 ||
-        (caller != 0 && (watch->set.included >> (caller - 1u) & 1u) != 0);
+    const bool included = watch->set.included == 0 ||
+                          (caller != 0 && (watch->set.included >> (caller - 1u) & 1u) != 0);
     const bool excluded = caller != 0 && (watch->set.excluded >> (caller - 1u) & 1u) != 0;
     const bool acts = (watch->set.layers & RIG_VERIFY_LOWRES) != 0 && watch->ppm > 0 && included &&
                       !excluded && watch->clock_ms >= watch->quiet_until_ms;
@@ -343,8 +342,8 @@ static void expect_destroy(struct rig_exec *exec, const struct rig_step *step)
         uintptr_t bad = 0;
         if (block->heap == step->heap->idx && block->flips != 0) {
             const unsigned code = code_of_flips(block->flips, block->full, &bad);
-            rig_watch_expect(exec, code, handle, block->address, block->size_bytes, bad)->allocated =
-                true;
+            rig_watch_expect(exec, code, handle, block->address, block->size_bytes, bad)
+                ->allocated = true;
         }
     }
     for (unsigned idx = 0; idx < queue->count; idx++) {
@@ -487,7 +486,8 @@ static void see_freed(struct rig_exec *exec, const struct rig_step *step)
     struct rig_watched *watched = &exec->watched;
     const struct rig_block *block = &step->block_before;
     const struct rig_watch *watch = &exec->watch;
-    const bool stays = watch->set.delayed_count > 0 && block->size_bytes <= watch->set.delayed_bytes;
+    const bool stays =
+        watch->set.delayed_count > 0 && block->size_bytes <= watch->set.delayed_bytes;
     if (!holds(watch) || block->full || !stays || exec->subject->peek == NULL) {
         return;
     }
@@ -513,7 +513,8 @@ static void see_full(struct rig_exec *exec, const struct rig_step *step)
     struct rig_watched *watched = &exec->watched;
     const struct rig_watch *watch = &exec->watch;
     const unsigned caller = watch->caller;
-    const bool moved = step->op == RIG_OP_REALLOC && step->outcome.value != step->block_before.address;
+    const bool moved =
+        step->op == RIG_OP_REALLOC && step->outcome.value != step->block_before.address;
     watched->full = watched->after.full > watched->before.full;
     if (step->op == RIG_OP_REALLOC && !moved) {
         watched->full = step->block->full;
@@ -542,8 +543,8 @@ static void see_full(struct rig_exec *exec, const struct rig_step *step)
         watched->full_due = true;
         break;
     }
-    watched->full_due = watched->full_due && watch->set.full &&
-                        (step->flags & HEAP_SETTABLE_USER_VALUE) == 0;
+    watched->full_due =
+        watched->full_due && watch->set.full && (step->flags & HEAP_SETTABLE_USER_VALUE) == 0;
 }
 
 /* ---- Before it is judged -------------------------------------------------------------------- */
@@ -556,9 +557,9 @@ static void settle_made(struct rig_exec *exec, struct rig_step *step)
     see_full(exec, step);
     if (step->outcome.value == 0) {
         /* Even what can always be had is refused then. */
-        watched->odd = watched->odd ||
-                       (watched->after.refused > watched->before.refused &&
-                        (step->op == RIG_OP_REALLOC || step->expect != RIG_EXPECT_BLOCK));
+        watched->odd =
+            watched->odd || (watched->after.refused > watched->before.refused &&
+                             (step->op == RIG_OP_REALLOC || step->expect != RIG_EXPECT_BLOCK));
         return;
     }
     if (step->op == RIG_OP_ALLOC) {
@@ -691,11 +692,52 @@ void rig_watch_heap_gone(struct rig_exec *exec, unsigned heap)
     queue->bytes = 0;
 }
 
+struct asking {
+    const struct rig_subject *subject;
+    uintptr_t address;
+    bool nobody;
+};
+
+static BOOLEAN ask_owner(void *context, const struct rig_allocation *one)
+{
+    struct asking *asking = context;
+    if (one->held || one->user != asking->address) {
+        return TRUE;
+    }
+    asking->nobody = !one->is_program && one->owner[0] == '\0';
+    return FALSE;
+}
+
+static void ask(void *context)
+{
+    struct asking *asking = context;
+    (void)asking->subject->allocations(NULL, ask_owner, asking);
+}
+
+/* The caller's, unless there was no memory to note that the caller was loaded: then nobody's. */
+static uint8_t owner_of(struct rig_exec *exec, const struct rig_block *block)
+{
+    struct rig_watch *watch = &exec->watch;
+    struct rig_module *module = &watch->modules[watch->caller];
+    if (watch->caller == 0 || module->known) {
+        return (uint8_t)watch->caller;
+    }
+    if ((module->unsure || exec->step.outcome.refusals > 0) && watch->tracks) {
+        struct asking asking = {exec->subject, block->address, false};
+        (void)rig_call_aside(exec, ask, &asking);
+        if (asking.nobody) {
+            return RIG_OWNER_NONE;
+        }
+    }
+    module->known = true;
+    return (uint8_t)watch->caller;
+}
+
 void rig_watch_made(struct rig_exec *exec, struct rig_block *block)
 {
     struct rig_watch *watch = &exec->watch;
     if (watch->on) {
-        block->owner = (uint8_t)watch->caller;
+        block->owner = owner_of(exec, block);
         block->made_by = (uint8_t)watch->caller;
         block->order = ++watch->order;
         block->laid_bytes = block->size_bytes;
@@ -746,5 +788,8 @@ void rig_watch_learn(struct rig_exec *exec, const struct rig_step *step)
     if (watch->on && !step->nothing) {
         watch->told += exec->watched.told_count;
         watch->silenced += exec->watched.silent_count;
+        for (unsigned module = 1; module <= RIG_MODULE_COUNT; module++) {
+            watch->modules[module].unsure |= step->outcome.refusals > 0;
+        }
     }
 }

@@ -168,6 +168,24 @@ static void signal_that_a_program_sends_is_not_an_exception(void **state)
     nth_seh_reset();
 }
 
+/* Each of the two signals has its own. */
+static void the_other_signal_reaches_its_own_handler(void **state)
+{
+    locked_begin(state);
+    install(theirs, NULL);
+    assert_true(signal(SIGBUS, theirs_plain) != SIG_ERR);
+    nth_seh_install();
+    if (sigsetjmp(escape, 1) == 0) {
+        (void)raise(SIGBUS);
+        trace_add('x');
+    }
+    if (sigsetjmp(escape, 1) == 0) {
+        (void)raise(SIGSEGV);
+        trace_add('x');
+    }
+    assert_string_equal(trace, "pt");
+}
+
 /* In a child: the actions there are the system's, then ours and `theirs_action` over it. */
 static int child_status(void (*body)(void))
 {
@@ -406,6 +424,7 @@ int main(void)
         TEST(handler_that_jumps_out_is_called_at_every_fault),
         TEST(installing_again_keeps_the_handler_found),
         TEST(signal_that_a_program_sends_is_not_an_exception),
+        TEST(the_other_signal_reaches_its_own_handler),
         TEST(fault_that_nobody_takes_ends_the_process_where_nothing_was_installed),
         TEST(handler_that_calls_ours_in_turn_ends_at_the_very_first_one),
         TEST(handler_that_jumps_out_leaves_nothing_for_the_next_fault),

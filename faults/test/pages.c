@@ -49,6 +49,17 @@ static const struct nth_site *site_of(enum nth_page_call call)
     return nth_site_at(0);
 }
 
+static const struct nth_site *site_named(const char *name, enum nth_page_call call)
+{
+    for (size_t idx = 0; idx < nth_site_count(); idx++) {
+        if (strcmp(nth_site_at(idx)->name, name) == 0 && nth_site_at(idx)->call == call) {
+            return nth_site_at(idx);
+        }
+    }
+    fail_msg("no site %s", name);
+    return NULL;
+}
+
 static char *reserve(size_t bytes)
 {
     void *base = NULL;
@@ -270,6 +281,32 @@ static void a_wrong_place_is_wrong_without_a_region_too(void **state)
     }
 }
 
+/* Upon a region of a heap's: one that core has made something of, and never where it asks for a
+ * leaf of the map, which it does before the map knows of the region. */
+static void a_wrong_place_is_upon_what_a_heap_has(void **state)
+{
+    const struct fault_plan lie = {.kind = FAULT_PLAN_ELSEWHERE, .n = 1, .count = 2};
+    const struct nth_site *segment = site_named("segment", NTH_PAGE_RESERVE);
+    void *region = NULL;
+    void *place = NULL;
+    (void)state;
+    assert_int_equal(pages->reserve(pages->self, segment, GRANULE, &region), NTH_SEAM_OK);
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    assert_int_equal(pages->reserve(pages->self, segment, GRANULE, &place), NTH_SEAM_OK);
+    assert_ptr_not_equal(place, region);
+    assert_int_equal(pages->commit(pages->self, site_named("segment.descriptor", NTH_PAGE_COMMIT),
+                                   region, PAGE, FALSE),
+                     NTH_SEAM_OK);
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    assert_int_equal(
+        pages->reserve(pages->self, site_named("map.leaf", NTH_PAGE_RESERVE), GRANULE, &place),
+        NTH_SEAM_OK);
+    assert_ptr_not_equal(place, region);
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    assert_int_equal(pages->reserve(pages->self, segment, GRANULE, &place), NTH_SEAM_OK);
+    assert_ptr_equal(place, region);
+}
+
 /* A lie is of one kind of call only, and of whichever layer has it. */
 static void a_lie_is_told_where_it_is_asked_for(void **state)
 {
@@ -394,6 +431,7 @@ int main(void)
         TEST(calls_without_number_are_counted),
         TEST(a_plan_that_is_none_refuses_nothing),
         TEST(a_wrong_place_is_wrong_without_a_region_too),
+        TEST(a_wrong_place_is_upon_what_a_heap_has),
         TEST(a_lie_is_told_where_it_is_asked_for),
         TEST(less_is_one_page),
         TEST(new_pages_have_rubbish_in_them),

@@ -35,6 +35,7 @@ static void crowd(void *context)
         count++;
     }
     step->outcome.value = count;
+    exec->verdict.call_count += 2u * count;
     exec->shadow.heap_ordinal += count;
     while (count > 0) { /* their places are not given out again for a while */
         (void)subject->HeapDestroy(heaps[--count]);

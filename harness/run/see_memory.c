@@ -118,7 +118,8 @@ void rig_see_freed(struct rig_exec *exec, struct rig_step *step)
 void rig_see_spare(struct rig_exec *exec, struct rig_step *step)
 {
     const bool asked = step->outcome.refusals > 0 && step->outcome.filter_runs == 0 &&
-                       step->outcome.reports == 0 && exec->subject->RtlWalkHeap != NULL;
+                       step->outcome.reports == 0 && exec->subject->RtlWalkHeap != NULL &&
+                       rig_may_look(exec);
     const struct rig_walk *walk = asked ? walk_of(exec, step) : NULL;
     if (walk == NULL) {
         return;

@@ -6,7 +6,7 @@
 #include "sweep.h"
 
 #define COUNTING_RUNS_MAX 4u
-#define COMMIT_UNIT 16384u /* bytes; to commit them takes about as long as a call */
+#define COMMIT_UNIT 4096u /* bytes; to commit and touch them takes about as long as a call */
 
 struct sweeping {
     struct rig_exec *exec;

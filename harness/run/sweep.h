@@ -26,7 +26,7 @@ struct rig_sweep {
 struct rig_swept {
     uint64_t call_count;     /* page calls of the program without faults */
     uint64_t run_count;      /* all of them */
-    uint64_t work_count;     /* in all runs: calls of the subject, for pages, 16 KiB committed */
+    uint64_t work_count;     /* in all runs: calls of the subject, for pages, pages committed */
     uint64_t left_out_count; /* calls that were not wanted */
     uint64_t refusal_count;  /* of plans */
     uint32_t finding_count;

@@ -110,7 +110,7 @@ enum nth_status nth_front_count(struct nth_heap *heap, uint64_t bytes)
 static enum nth_status uncount(struct nth_heap *heap, uint64_t bytes)
 {
     uint64_t count = 0;
-    if (bytes > NTH_LFH_MAX_BYTES || !nth_front_allowed(heap)) {
+    if (bytes > NTH_LFH_MAX_BYTES) {
         return NTH_OK;
     }
     uint64_t *word = &heap->buckets[nth_bucket_of(bytes)].outstanding;

@@ -819,8 +819,7 @@ static int main_leaving(void)
     if (dlclose(module) != 0) {
         return 3;
     }
-    /* Where coverage is measured, what counts for the module leaves something behind as well. */
-    if (nth_verifier_stop_count() == 0) {
+    if (nth_verifier_stop_count() != 1) {
         return 4;
     }
     return 0;

@@ -68,6 +68,29 @@ static void all_is_looked_at_until_so_many_calls_were_made(void **state)
     assert_int_equal(run(looks, 1, 0).nothing_count, 2);
 }
 
+/* What a heap has to spare is looked at after each failure for want of memory. */
+static void failures_are_looked_at_until_so_many_calls_were_made(void **state)
+{
+    static const char fails[] = "HeapCreate h1 0\n"
+                                "budget value=0\n"
+                                "HeapAlloc s1 h1 power:20\n"
+                                "HeapAlloc s2 h1 power:20\n"
+                                "HeapAlloc s3 h1 power:20\n"
+                                "HeapAlloc s4 h1 power:20\n";
+    (void)state;
+    const uint64_t all = run(fails, 0, 0).call_count;
+    assert_in_range(run(fails, 1, 0).call_count, 1, all - 1);
+}
+
+/* Heaps that come and go are calls as others are: each is made and destroyed. */
+static void a_crowd_counts(void **state)
+{
+    (void)state;
+    const uint64_t few = run("program flags=plan\nplan crowd value=1\n", 0, 0).call_count;
+    const uint64_t many = run("program flags=plan\nplan crowd value=21\n", 0, 0).call_count;
+    assert_int_equal(many - few, 40);
+}
+
 static void refusals_are_looked_at_until_so_many_calls_were_made(void **state)
 {
     (void)state;
@@ -83,6 +106,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_asked_for_until_so_much_was_committed),
         cmocka_unit_test(all_is_looked_at_until_so_many_calls_were_made),
+        cmocka_unit_test(failures_are_looked_at_until_so_many_calls_were_made),
+        cmocka_unit_test(a_crowd_counts),
         cmocka_unit_test(refusals_are_looked_at_until_so_many_calls_were_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

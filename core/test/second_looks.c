@@ -162,6 +162,19 @@ static void a_damaged_map_of_pages_is_not_written_anew(void **state)
     end_with(heap, NTH_CORRUPT_SEGMENT, "region");
 }
 
+/* With the word of segment `number` damaged no segment is added, and that is told. */
+static struct nth_heap *no_segment_is_added(HANDLE heap, unsigned number)
+{
+    struct nth_heap *inside = begin(heap);
+    struct nth_region *added = NULL;
+    inside->segments[number] ^= 1u;
+    assert_int_equal(nth_segment_add(inside, 0x1000, &added), NTH_CORRUPT);
+    assert_null(added);
+    inside->segments[number] ^= 1u;
+    end_with(heap, NTH_CORRUPT_SEGMENT, "heap.segments");
+    return inside;
+}
+
 static void a_damaged_directory_gives_no_number(void **state)
 {
     (void)state;
@@ -170,14 +183,7 @@ static void a_damaged_directory_gives_no_number(void **state)
         assert_non_null(HeapAlloc(heap, 0, 0x40000));
         assert_true(count < 1000u);
     }
-    struct nth_heap *inside = begin(heap);
-    struct nth_region *added = NULL;
-    inside->segments[1] ^= 1u;
-    assert_int_equal(nth_segment_add(inside, 0x1000, &added), NTH_CORRUPT);
-    assert_null(added);
-    assert_int_equal(inside->state.segment_count, 3);
-    inside->segments[1] ^= 1u;
-    end_with(heap, NTH_CORRUPT_SEGMENT, "heap.segments");
+    assert_int_equal(no_segment_is_added(heap, 1)->state.segment_count, 3);
 }
 
 static void a_large_block_is_checked_for_its_own_heap(void **state)
@@ -778,13 +784,7 @@ static void a_directory_is_not_begun_without_its_segment(void **state)
         assert_non_null(HeapAlloc(heap, 0, 0x7000));
         assert_true(count < 10000u);
     }
-    struct nth_heap *inside = begin(heap);
-    struct nth_region *added = NULL;
-    inside->segments[0] ^= 1u;
-    assert_int_equal(nth_segment_add(inside, 0x1000, &added), NTH_CORRUPT);
-    assert_int_equal(inside->state.directory_pages, 0);
-    inside->segments[0] ^= 1u;
-    end_with(heap, NTH_CORRUPT_SEGMENT, "heap.segments");
+    assert_int_equal(no_segment_is_added(heap, 0)->state.directory_pages, 0);
 }
 
 /* ---- The verifier's lock ---- */

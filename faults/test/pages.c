@@ -105,6 +105,17 @@ static void protection_goes_through_and_is_refused_by_its_plan(void **state)
                      NTH_SEAM_OK);
 }
 
+/* Two pages of them go, and what is in them. */
+static void two_pages_move(char *from, char *to)
+{
+    assert_int_equal(commit(from, 2 * PAGE), NTH_SEAM_OK);
+    memset(from, 0x5A, 2 * PAGE);
+    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), from, 2 * PAGE, to),
+                     NTH_SEAM_OK);
+    assert_int_equal(to[0], 0x5A);
+    assert_int_equal(to[2 * PAGE - 1], 0x5A);
+}
+
 /* The arena does not move pages: their bytes are copied, unless there is no room for both. */
 static void pages_move_by_copying_where_the_real_source_does_not(void **state)
 {
@@ -113,12 +124,7 @@ static void pages_move_by_copying_where_the_real_source_does_not(void **state)
     assert_non_null(pages->remap);
     char *from = reserve(2 * GRANULE);
     char *to = reserve(2 * GRANULE);
-    assert_int_equal(commit(from, 2 * PAGE), NTH_SEAM_OK);
-    memset(from, 0x5A, 2 * PAGE);
-    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), from, 2 * PAGE, to),
-                     NTH_SEAM_OK);
-    assert_int_equal(to[0], 0x5A);
-    assert_int_equal(to[2 * PAGE - 1], 0x5A);
+    two_pages_move(from, to);
     assert_int_equal(nth_arena_balance(arena).committed_bytes, 2 * PAGE);
     assert_int_equal(commit(to + 2 * PAGE, 0x1E000), NTH_SEAM_OK); /* all there is */
     assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), to, 2 * PAGE, from),
@@ -139,12 +145,7 @@ static void pages_move_as_the_real_source_moves_them(void **state)
     plan("moves");
     char *from = reserve(GRANULE);
     char *to = reserve(GRANULE);
-    assert_int_equal(commit(from, 2 * PAGE), NTH_SEAM_OK);
-    memset(from, 0x5A, 2 * PAGE);
-    assert_int_equal(pages->remap(pages->self, site_of(NTH_PAGE_REMAP), from, 2 * PAGE, to),
-                     NTH_SEAM_OK);
-    assert_int_equal(to[0], 0x5A);
-    assert_int_equal(to[2 * PAGE - 1], 0x5A);
+    two_pages_move(from, to);
     assert_int_equal(commit(from, PAGE), NTH_SEAM_OK);
     assert_int_equal(from[0], 0); /* where they were there are none */
     plan("from:0:remap");

@@ -18,8 +18,10 @@
 #define CHUNK_FIRST_BYTES ((size_t)NTH_GRANULE_BYTES)
 #define CHUNK_LARGEST_BYTES ((size_t)0x400000)
 #define COMMIT_STEP_BYTES ((size_t)0x10000)
+#define AROUND_FIRST_BYTES ((size_t)0x40000)
 
 static_assert(NTH_GRANULE_BYTES % COMMIT_STEP_BYTES == 0, "a chunk is committed in whole steps");
+static_assert(AROUND_FIRST_BYTES % NTH_GRANULE_BYTES == 0, "a chunk is whole granules");
 
 struct nth_verifier nth_verifier;
 
@@ -117,36 +119,41 @@ void nth_verifier_abandon(void)
 
 /* ---- Memory ---- */
 
-static struct nth_verifier_chunk *chunk_make(size_t wanted)
+/* The newest chunk of `memory` is the one that is taken from. */
+static struct nth_verifier_chunk *chunk_make(struct nth_verifier_chunk **memory, size_t bytes,
+                                             size_t commit_bytes)
 {
-    size_t bytes =
-        nth_verifier.chunks != NULL ? nth_verifier.chunks->bytes * 2u : CHUNK_FIRST_BYTES;
     void *place = NULL;
-    bytes = bytes > CHUNK_LARGEST_BYTES ? CHUNK_LARGEST_BYTES : bytes;
-    if (wanted > SIZE_MAX / 2) {
-        return NULL;
-    }
-    wanted = nth_round_up(wanted + sizeof(struct nth_verifier_chunk), NTH_GRANULE_BYTES);
-    bytes = bytes < wanted ? wanted : bytes;
     if (nth_reserve(NTH_SITE(RESERVE, "verifier.memory"), bytes, &place) != NTH_OK) {
         return NULL;
     }
-    if (nth_commit(NTH_SITE(COMMIT, "verifier.memory.first"), place, NTH_PAGE_BYTES, false) !=
+    if (nth_commit(NTH_SITE(COMMIT, "verifier.memory.first"), place, commit_bytes, false) !=
         NTH_OK) {
         nth_release(NTH_SITE(RELEASE, "verifier.memory.undo"), place, bytes, 0);
         return NULL;
     }
     struct nth_verifier_chunk *chunk = place;
     *chunk = (struct nth_verifier_chunk){
-        .next = nth_verifier.chunks,
+        .next = *memory,
         .bytes = bytes,
-        .committed_bytes = NTH_PAGE_BYTES,
+        .committed_bytes = commit_bytes,
         .used_bytes = nth_round_up(sizeof(*chunk), 16u),
     };
-    nth_verifier.chunks = chunk;
-    nth_verifier.sums.own_bytes += NTH_PAGE_BYTES;
+    *memory = chunk;
+    nth_verifier.sums.own_bytes += commit_bytes;
     nth_settle(place);
     return chunk;
+}
+
+static struct nth_verifier_chunk *chunk_for(struct nth_verifier_chunk **memory, size_t wanted)
+{
+    size_t bytes = *memory != NULL ? (*memory)->bytes * 2u : CHUNK_FIRST_BYTES;
+    bytes = bytes > CHUNK_LARGEST_BYTES ? CHUNK_LARGEST_BYTES : bytes;
+    if (wanted > SIZE_MAX / 2) {
+        return NULL;
+    }
+    wanted = nth_round_up(wanted + sizeof(struct nth_verifier_chunk), NTH_GRANULE_BYTES);
+    return chunk_make(memory, bytes < wanted ? wanted : bytes, NTH_PAGE_BYTES);
 }
 
 static bool chunk_commit(struct nth_verifier_chunk *chunk, size_t until)
@@ -164,12 +171,12 @@ static bool chunk_commit(struct nth_verifier_chunk *chunk, size_t until)
     return true;
 }
 
-void *nth_verifier_take(size_t bytes)
+static void *take_from(struct nth_verifier_chunk **memory, size_t bytes)
 {
-    struct nth_verifier_chunk *chunk = nth_verifier.chunks;
+    struct nth_verifier_chunk *chunk = *memory;
     bytes = nth_round_up(bytes, 16u);
     if (chunk == NULL || bytes > chunk->bytes - chunk->used_bytes) {
-        chunk = chunk_make(bytes);
+        chunk = chunk_for(memory, bytes);
     }
     if (chunk == NULL || !chunk_commit(chunk, chunk->used_bytes + bytes)) {
         return NULL;
@@ -180,13 +187,23 @@ void *nth_verifier_take(size_t bytes)
     return taken;
 }
 
-static void chunks_drop(void)
+void *nth_verifier_take(size_t bytes)
 {
-    while (nth_verifier.chunks != NULL) {
-        struct nth_verifier_chunk *chunk = nth_verifier.chunks;
+    return take_from(&nth_verifier.memory, bytes);
+}
+
+void *nth_verifier_take_around(size_t bytes)
+{
+    return take_from(&nth_verifier.memory_around, bytes);
+}
+
+static void chunks_drop(struct nth_verifier_chunk **memory)
+{
+    while (*memory != NULL) {
+        struct nth_verifier_chunk *chunk = *memory;
         const size_t bytes = chunk->bytes;
         const size_t committed = chunk->committed_bytes;
-        nth_verifier.chunks = chunk->next;
+        *memory = chunk->next;
         nth_release(NTH_SITE(RELEASE, "verifier.memory"), chunk, bytes, committed);
     }
 }
@@ -225,7 +242,8 @@ static void settle(struct nth_verifier_settings *set)
 
 static void forget(void)
 {
-    chunks_drop();
+    chunks_drop(&nth_verifier.memory);
+    chunks_drop(&nth_verifier.memory_around);
     if (nth_verifier.lock != NULL) {
         nth_process.locks->destroy(nth_process.locks->self, nth_verifier.lock);
     }
@@ -251,6 +269,9 @@ static bool prepare(void)
         return false;
     }
     all->operations = nth_verifier_take(NTH_VERIFIER_LOG_COUNT * sizeof(*all->operations));
+    if (chunk_make(&all->memory_around, AROUND_FIRST_BYTES, AROUND_FIRST_BYTES) == NULL) {
+        return false;
+    }
     return all->operations != NULL && nth_stops_start();
 }
 

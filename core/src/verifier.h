@@ -143,7 +143,8 @@ struct nth_verifier {
     uint64_t random;
     char program[NTH_VERIFIER_PATH_BYTES];
     /* memory */
-    struct nth_verifier_chunk *chunks;
+    struct nth_verifier_chunk *memory;
+    struct nth_verifier_chunk *memory_around;
     /* modules */
     struct nth_module *modules;
     struct nth_module **module_at; /* by number - 1 */
@@ -220,6 +221,11 @@ void nth_verifier_leave(void *outer);
 
 /* Memory of the verifier's own, cleared; kept until it is switched off. NULL when there is none. */
 void *nth_verifier_take(size_t bytes);
+/* The same, for what tells of the process around the heaps: modules and stacks. How much that is
+ * differs between processes that make the same calls. So its first 256 KiB are had at the start,
+ * and until they are full it takes nothing that a heap could have had, whoever calls from however
+ * deep. */
+void *nth_verifier_take_around(size_t bytes);
 
 /* True when a list "a+b" has `name`, or is "*". */
 bool nth_names_have(const char *list, const char *name);

@@ -79,7 +79,7 @@ static bool number_take(struct nth_module *module)
     struct nth_verifier *all = &nth_verifier;
     if (all->module_count == all->module_room) {
         const ULONG room = all->module_room == 0 ? MODULE_ROOM_FIRST : all->module_room * 2u;
-        struct nth_module **longer = nth_verifier_take(room * sizeof(struct nth_module *));
+        struct nth_module **longer = nth_verifier_take_around(room * sizeof(struct nth_module *));
         if (longer == NULL) {
             return false;
         }
@@ -134,8 +134,8 @@ static bool name_take(struct nth_module *module, const char *path)
         folder[end + 1] = '\0';
     }
     const size_t before = strlen(folder);
-    char *copy = nth_verifier_take(before + len + 1);
-    USHORT *wide = nth_verifier_take((len + 1) * sizeof(USHORT));
+    char *copy = nth_verifier_take_around(before + len + 1);
+    USHORT *wide = nth_verifier_take_around((len + 1) * sizeof(USHORT));
     if (copy == NULL || wide == NULL) {
         return false;
     }
@@ -196,7 +196,7 @@ static void keepers_find(struct nth_module *module)
 /* The lock is held. NULL when there is no memory: what it allocates has no owner then. */
 static struct nth_module *module_make(const struct nth_module *like, const char *path)
 {
-    struct nth_module *module = nth_verifier_take(sizeof(*module));
+    struct nth_module *module = nth_verifier_take_around(sizeof(*module));
     if (module == NULL) {
         return NULL;
     }

@@ -103,7 +103,7 @@ static bool grow(void)
 {
     struct nth_verifier *all = &nth_verifier;
     const size_t room = all->trace_room == 0 ? TRACE_ROOM_FIRST : all->trace_room * 4u;
-    struct nth_interned **wider = nth_verifier_take(room * sizeof(struct nth_interned *));
+    struct nth_interned **wider = nth_verifier_take_around(room * sizeof(struct nth_interned *));
     if (wider == NULL) {
         return all->trace_room != 0;
     }
@@ -157,7 +157,7 @@ const struct nth_trace *nth_trace_intern(const struct nth_stack *stack)
         }
     }
     const size_t bytes = made.count * sizeof(frames[0]);
-    struct nth_interned *fresh = nth_verifier_take(sizeof(*fresh) + bytes);
+    struct nth_interned *fresh = nth_verifier_take_around(sizeof(*fresh) + bytes);
     if (fresh == NULL) {
         return NULL;
     }

@@ -427,6 +427,34 @@ static const struct nth_trace *trace_numbered(unsigned number)
     return kept;
 }
 
+/* A heap near the end of memory has as much of it below a shallow caller as below a deep one. */
+static void stacks_and_modules_are_kept_in_what_was_had_at_the_start(void **state)
+{
+    enum { STACKS = 100, MODULES = 100 };
+    char name[64];
+    struct nth_verifier_summary sums;
+    (void)state;
+    watch_start("leak");
+    nth_verifier_summary(&sums);
+    const SIZE_T own = sums.own_bytes;
+    for (unsigned idx = 0; idx < STACKS; idx++) {
+        struct nth_stack stack = {.count = NTH_TRACE_DEPTH_MAX};
+        for (unsigned depth = 0; depth < NTH_TRACE_DEPTH_MAX; depth++) {
+            stack.addresses[depth] = 0x10000u + 1000u * idx + depth;
+        }
+        void *outer = nth_verifier_enter();
+        assert_non_null(nth_trace_intern(&stack));
+        nth_verifier_leave(outer);
+    }
+    for (unsigned idx = 0; idx < MODULES; idx++) {
+        (void)snprintf(name, sizeof(name), "a module with a name of its own, %u", idx);
+        assert_int_equal(nth_verifier_module_load(name, span + 32u * idx, 32), STATUS_SUCCESS);
+    }
+    nth_verifier_summary(&sums);
+    assert_int_equal(sums.own_bytes, own);
+    assert_int_equal(nth_balance_now().committed_bytes, own); /* nothing else is there */
+}
+
 static void stacks_are_kept_once_while_there_is_memory(void **state)
 {
     enum { COUNT = 3000 };
@@ -942,6 +970,7 @@ int main(void)
         TEST(many_sections_are_told_apart),
         TEST(full_blocks_lie_in_several_areas),
         TEST(a_table_that_cannot_grow_serves_on),
+        TEST(stacks_and_modules_are_kept_in_what_was_had_at_the_start),
         TEST(stacks_are_kept_once_while_there_is_memory),
         TEST(an_allocation_without_room_in_the_tables_is_no_memory),
         TEST(without_a_lock_it_is_not_switched_on),

@@ -82,19 +82,32 @@ void watch_demand(ULONG code, ULONG_PTR first, ULONG_PTR second, ULONG_PTR third
     stop_count = 0;
 }
 
+static void memory_leave(struct nth_verifier_chunk *const *memory, void *(*take)(size_t),
+                         size_t bytes)
+{
+    const struct nth_verifier_chunk *chunk = *memory;
+    const size_t left = chunk->committed_bytes - chunk->used_bytes;
+    assert_true(left == bytes || take(left - bytes) != NULL);
+    assert_int_equal(chunk->committed_bytes - chunk->used_bytes, bytes);
+}
+
+static void memory_have(struct nth_verifier_chunk *const *memory, void *(*take)(size_t),
+                        size_t bytes)
+{
+    while ((*memory)->committed_bytes - (*memory)->used_bytes < bytes) {
+        assert_non_null(take(16));
+    }
+}
+
 void watch_tables_leave(size_t bytes)
 {
     void *outer = nth_verifier_enter();
-    const struct nth_verifier_chunk *chunk = nth_verifier.chunks;
-    while (chunk->committed_bytes - chunk->used_bytes < bytes) {
-        assert_non_null(nth_verifier_take(16));
-        chunk = nth_verifier.chunks;
-    }
+    memory_have(&nth_verifier.memory, nth_verifier_take, bytes);
+    memory_have(&nth_verifier.memory_around, nth_verifier_take_around, bytes);
     rig_pages_refuse_only("verifier.");
     rig_pages_refuse(TRUE);
-    const size_t left = chunk->committed_bytes - chunk->used_bytes;
-    assert_true(left == bytes || nth_verifier_take(left - bytes) != NULL);
-    assert_int_equal(chunk->committed_bytes - chunk->used_bytes, bytes);
+    memory_leave(&nth_verifier.memory, nth_verifier_take, bytes);
+    memory_leave(&nth_verifier.memory_around, nth_verifier_take_around, bytes);
     nth_verifier_leave(outer);
 }
 

@@ -51,8 +51,6 @@ struct rig_queue {
 
 struct rig_module {
     bool loaded;
-    bool known;  /* it was seen to own a block */
-    bool unsure; /* memory ran out before that: there may have been none for its note */
     unsigned loads;         /* how often it was */
     unsigned freed_by_other;   /* of its blocks, since it was loaded */
     unsigned gone_with_heap;

@@ -219,8 +219,7 @@ static bool do_load(struct rig_exec *exec, struct rig_step *step)
         return false;
     }
     if (!module->loaded) {
-        *module = (struct rig_module){
-            .loaded = true, .unsure = step->outcome.refusals > 0, .loads = module->loads + 1u};
+        *module = (struct rig_module){.loaded = true, .loads = module->loads + 1u};
     }
     return true;
 }

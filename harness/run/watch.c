@@ -692,52 +692,11 @@ void rig_watch_heap_gone(struct rig_exec *exec, unsigned heap)
     queue->bytes = 0;
 }
 
-struct asking {
-    const struct rig_subject *subject;
-    uintptr_t address;
-    bool nobody;
-};
-
-static BOOLEAN ask_owner(void *context, const struct rig_allocation *one)
-{
-    struct asking *asking = context;
-    if (one->held || one->user != asking->address) {
-        return TRUE;
-    }
-    asking->nobody = !one->is_program && one->owner[0] == '\0';
-    return FALSE;
-}
-
-static void ask(void *context)
-{
-    struct asking *asking = context;
-    (void)asking->subject->allocations(NULL, ask_owner, asking);
-}
-
-/* The caller's, unless there was no memory to note that the caller was loaded: then nobody's. */
-static uint8_t owner_of(struct rig_exec *exec, const struct rig_block *block)
-{
-    struct rig_watch *watch = &exec->watch;
-    struct rig_module *module = &watch->modules[watch->caller];
-    if (watch->caller == 0 || module->known) {
-        return (uint8_t)watch->caller;
-    }
-    if ((module->unsure || exec->step.outcome.refusals > 0) && watch->tracks) {
-        struct asking asking = {exec->subject, block->address, false};
-        (void)rig_call_aside(exec, ask, &asking);
-        if (asking.nobody) {
-            return RIG_OWNER_NONE;
-        }
-    }
-    module->known = true;
-    return (uint8_t)watch->caller;
-}
-
 void rig_watch_made(struct rig_exec *exec, struct rig_block *block)
 {
     struct rig_watch *watch = &exec->watch;
     if (watch->on) {
-        block->owner = owner_of(exec, block);
+        block->owner = (uint8_t)watch->caller;
         block->made_by = (uint8_t)watch->caller;
         block->order = ++watch->order;
         block->laid_bytes = block->size_bytes;
@@ -788,8 +747,5 @@ void rig_watch_learn(struct rig_exec *exec, const struct rig_step *step)
     if (watch->on && !step->nothing) {
         watch->told += exec->watched.told_count;
         watch->silenced += exec->watched.silent_count;
-        for (unsigned module = 1; module <= RIG_MODULE_COUNT; module++) {
-            watch->modules[module].unsure |= step->outcome.refusals > 0;
-        }
     }
 }

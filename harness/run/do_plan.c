@@ -5,7 +5,7 @@
 #include "exec_internal.h"
 
 #define CROWD_MAX 300u
-#define CROWDS_MAX 5u /* of one program: they take long */
+#define CROWDS_MAX 2u /* of one program: they take long */
 #define N_PLAIN_MAX                                                                                \
     1024u /* above that a program's number was drawn at random, and means a small one */
 #define N_MANY 64u

@@ -44,12 +44,16 @@ static bool strikes_left(const struct sweeping *sweeping)
     return runs_left(sweeping) && (most == 0 || sweeping->swept.work_count < most);
 }
 
+static uint64_t work_of(const struct rig_verdict *verdict, const struct rig_refusals *told)
+{
+    return verdict->call_count + told->last_call_count + told->last_commit_bytes / COMMIT_UNIT;
+}
+
 static void run_note(struct sweeping *sweeping, const struct rig_verdict *verdict,
                      const struct rig_refusals *told)
 {
     sweeping->swept.run_count++;
-    sweeping->swept.work_count +=
-        verdict->call_count + told->last_call_count + told->last_commit_bytes / COMMIT_UNIT;
+    sweeping->swept.work_count += work_of(verdict, told);
 }
 
 /* One run without faults; false when a rule does not hold in it. */
@@ -109,6 +113,12 @@ static bool strike(struct sweeping *sweeping, enum fault_plan_kind kind, uint16_
         found(sweeping, &plan, &verdict);
     }
     return refused > 0;
+}
+
+uint64_t rig_sweep_work(const struct rig_exec *exec, const struct rig_verdict *once)
+{
+    const struct rig_refusals told = refusals(exec);
+    return work_of(once, &told);
 }
 
 struct rig_swept rig_sweep(struct rig_exec *exec, const struct rig_program *program,

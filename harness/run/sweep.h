@@ -38,4 +38,8 @@ struct rig_swept {
 struct rig_swept rig_sweep(struct rig_exec *exec, const struct rig_program *program,
                            const struct rig_sweep *sweep);
 
+/* The work of the run that the executor has just made, with its verdict: each run of a sweep of this
+ * program comes to about as much. The executor's subject must offer `refused`. */
+uint64_t rig_sweep_work(const struct rig_exec *exec, const struct rig_verdict *once);
+
 #endif

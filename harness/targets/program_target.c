@@ -19,7 +19,7 @@
 
 #define SWEEP_RUNS 64u   /* of one program */
 #define SWEEP_WORK 8192u /* calls and pages, in all of them together, about */
-#define SWEEP_PART 4u    /* a program with more calls than that part of it is not swept here */
+#define SWEEP_PART 4u    /* a program with more work than that part of it is not swept here */
 
 /* An input has a tenth of a second. What looks at everything again and again stops at so many
  * calls; the end of a run looks once more in any case. */
@@ -179,7 +179,7 @@ static void features_hand_over(void)
 static void sweep(const struct rig_program *program, const struct rig_verdict *once)
 {
     const struct rig_sweep shortly = {.runs_max = SWEEP_RUNS, .work_max = SWEEP_WORK};
-    if (once->call_count > SWEEP_WORK / SWEEP_PART) {
+    if (rig_sweep_work(exec, once) > SWEEP_WORK / SWEEP_PART) {
         return;
     }
     rig_exec_features(exec, NULL);

@@ -4,6 +4,7 @@
  * looks at everything any more, after so many committed bytes no memory is asked for. */
 #include "program/text.h"
 #include "run/exec.h"
+#include "run/sweep.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +35,9 @@ static const char refuses[] = "program flags=plan\n"
                               "HeapAlloc s3 h1 power:20\n"
                               "HeapAlloc s4 h1 power:20\n";
 
-static struct rig_verdict run(const char *text, uint64_t look_calls, uint64_t commit_max)
+/* The verdict of a program, and what a run of it is worth to a sweep. */
+static struct rig_verdict run_once(const char *text, uint64_t look_calls, uint64_t commit_max,
+                                   uint64_t *work)
 {
     struct rig_program program;
     char error[RIG_TEXT_ERROR_BYTES_MAX];
@@ -45,9 +48,23 @@ static struct rig_verdict run(const char *text, uint64_t look_calls, uint64_t co
                                                                   .commit_max = commit_max});
     assert_non_null(exec);
     const struct rig_verdict verdict = rig_exec_run(exec, &program);
+    *work = rig_sweep_work(exec, &verdict);
     rig_exec_destroy(exec);
     assert_false(verdict.found);
     return verdict;
+}
+
+static struct rig_verdict run(const char *text, uint64_t look_calls, uint64_t commit_max)
+{
+    uint64_t work = 0;
+    return run_once(text, look_calls, commit_max, &work);
+}
+
+static uint64_t sweep_work(const char *text)
+{
+    uint64_t work = 0;
+    (void)run_once(text, 0, 0, &work);
+    return work;
 }
 
 static void memory_is_asked_for_until_so_much_was_committed(void **state)
@@ -91,6 +108,25 @@ static void a_crowd_counts(void **state)
     assert_int_equal(many - few, 40);
 }
 
+static void two_crowds_come(void **state)
+{
+    static const char crowds[] = "program flags=plan\n"
+                                 "plan crowd value=3\n"
+                                 "plan crowd value=3\n"
+                                 "plan crowd value=3\n";
+    (void)state;
+    assert_int_equal(run(crowds, 0, 0).nothing_count, 1);
+}
+
+/* A program of few calls may commit much, and each run of a sweep does so again. */
+static void pages_are_work_of_a_sweep(void **state)
+{
+    (void)state;
+    const uint64_t pages = sweep_work("RtlAllocateHeap s1 h0 power:22\n") -
+                           sweep_work("RtlAllocateHeap s1 h0 power:21\n");
+    assert_in_range(pages, 512, 512 + 16);
+}
+
 static void refusals_are_looked_at_until_so_many_calls_were_made(void **state)
 {
     (void)state;
@@ -108,6 +144,8 @@ int main(void)
         cmocka_unit_test(all_is_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(failures_are_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(a_crowd_counts),
+        cmocka_unit_test(two_crowds_come),
+        cmocka_unit_test(pages_are_work_of_a_sweep),
         cmocka_unit_test(refusals_are_looked_at_until_so_many_calls_were_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,8 +83,8 @@ static bool works(const struct rig_step *step)
 /* A bit that the heap itself may have set since is not the damaged one any more. */
 static bool stands(const struct rig_exec *exec, const struct rig_damage *damage)
 {
-    return damage->notice != FAULT_NOTICE_VALIDATE || damage->len > 1 ||
-           damage->changes == exec->changes[damage->heap];
+    return !damage->unknown && (damage->notice != FAULT_NOTICE_VALIDATE || damage->len > 1 ||
+                                damage->changes == exec->changes[damage->heap]);
 }
 
 static bool is_due(const struct rig_step *step, const struct rig_damage *damage)
@@ -237,6 +237,12 @@ void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
         const enum again of_bits = damage->len == 1 ? again(piece, damage) : AGAIN_OTHER;
         if (damage->len == 1 && of_bits == AGAIN_OTHER) {
             continue;
+        }
+        if (of_bits == AGAIN_UNDONE && !stands(exec, piece)) {
+            piece->unknown = true;
+            memcpy(piece->before, damage->before, damage->len);
+            memcpy(piece->written, damage->written, damage->len);
+            return;
         }
         if (of_bits == AGAIN_UNDONE) {
             remove_at(damages, idx);

@@ -25,26 +25,6 @@ static_assert(AROUND_FIRST_BYTES % NTH_GRANULE_BYTES == 0, "a chunk is whole gra
 
 struct nth_verifier nth_verifier;
 
-static const struct nth_verifier_settings defaults = {
-    .full_size_max = SIZE_MAX,
-    .full_percent = 100,
-    .delayed_count_max = NTH_DELAYED_COUNT_DEFAULT,
-    .delayed_bytes_max = NTH_DELAYED_BYTES_DEFAULT,
-    .mapping_budget = NTH_MAPPING_BUDGET_DEFAULT,
-    .trace_depth = NTH_TRACE_DEPTH_DEFAULT,
-    .lowres_ppm = NTH_LOWRES_PPM_DEFAULT,
-    .lowres_quiet_ms = NTH_LOWRES_QUIET_MS_DEFAULT,
-    .lowres_kinds = NTH_LOWRES_HEAP_ALLOC,
-    .seed = 1,
-    .lowres_include = "*",
-    .stop_report = NTH_STOP_DEFAULT,
-};
-
-void nth_verifier_defaults(struct nth_verifier_settings *settings)
-{
-    *settings = defaults;
-}
-
 ULONG nth_verifier_layers(void)
 {
     return nth_verifying() ? nth_verifier.layers : 0;
@@ -75,20 +55,6 @@ uint64_t nth_verifier_random(void)
 {
     nth_verifier.random += 0x9E3779B97F4A7C15ull;
     return nth_mix(nth_verifier.random);
-}
-
-bool nth_names_have(const char *list, const char *name)
-{
-    const size_t len = strlen(name);
-    for (const char *at = list; *at != '\0';) {
-        const size_t part = strcspn(at, "+");
-        if ((part == 1 && *at == '*') || (part == len && memcmp(at, name, len) == 0)) {
-            return true;
-        }
-        at += part;
-        at += *at == '+';
-    }
-    return false;
 }
 
 /* ---- The lock ---- */
@@ -210,18 +176,6 @@ static void chunks_drop(struct nth_verifier_chunk **memory)
 
 /* ---- On and off ---- */
 
-static bool settings_hold(const struct nth_verifier_settings *set)
-{
-    const ULONG layers = NTH_VERIFY_BASICS | NTH_VERIFY_LOWRES;
-    const ULONG options = NTH_PAGE_HEAP_BACKWARDS | NTH_PAGE_HEAP_UNALIGNED |
-                          NTH_PAGE_HEAP_NO_SYNC | NTH_PAGE_HEAP_LEAKS;
-    return (set->layers & ~layers) == 0 && (set->layers != 0 || set->global_flags != 0) &&
-           set->page_heap <= NTH_PAGE_HEAP_FULL && (set->page_heap_options & ~options) == 0 &&
-           set->full_percent <= 100 && set->full_size_min <= set->full_size_max &&
-           set->full_address_low <= set->full_address_high && set->trace_depth >= 1 &&
-           set->trace_depth <= NTH_TRACE_DEPTH_MAX && set->lowres_ppm <= 1000000u;
-}
-
 /* What the global flags ask for besides. */
 static void settle(struct nth_verifier_settings *set)
 {
@@ -278,7 +232,7 @@ static bool prepare(void)
 NTSTATUS nth_verifier_start(const struct nth_verifier_settings *settings)
 {
     struct nth_verifier *all = &nth_verifier;
-    if (!settings_hold(settings) || !log_opens(settings->log)) {
+    if (!nth_settings_hold(settings) || !log_opens(settings->log)) {
         return STATUS_INVALID_PARAMETER;
     }
     if (nth_verifying() || nth_process.heap_count != 0) {

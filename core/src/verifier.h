@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * The verifier inside core: its state, its memory, its lock, and what its parts need of each other.
- * core/VERIFIER.md tells how it is built. Bottom up: verifier (state, memory, lock), verifier_text
- * (grammar), verifier_module, verifier_symbol, verifier_trace, verifier_stop, verifier_track
- * (allocations), verifier_mark (stamps and fills), verifier_page (full page heap), verifier_section
- * (critical sections), verifier_leak, verifier_look, verifier_call and verifier_heap (the calls of
- * the API). The API files ask nth_verifying() and nothing else of it. */
+ * core/VERIFIER.md tells how it is built. Bottom up: verifier_text (settings), verifier_name,
+ * verifier_elf (symbols in bytes), verifier (state, memory, lock), verifier_symbol,
+ * verifier_module, verifier_trace, verifier_stop, verifier_track (allocations), verifier_mark
+ * (stamps and fills), verifier_page (full page heap), verifier_section (critical sections),
+ * verifier_leak, verifier_look, verifier_call and verifier_heap (the calls of the API). The API
+ * files ask nth_verifying() and nothing else of it. */
 #ifndef NTH_VERIFIER_H
 #define NTH_VERIFIER_H
 
@@ -21,6 +22,7 @@
 #define NTH_VERIFIER_STOP_MAX 4096u
 #define NTH_VERIFIER_LOG_COUNT 1024u
 #define NTH_VERIFIER_SECTION_HASH 256u
+#define NTH_BUILD_ID_BYTES 20u
 #define NTH_VERIFIER_KEEPS 16u /* functions of a library that keep what they allocate */
 
 /* A block with stamps, in both word sizes; the user's bytes follow, then the suffix. */
@@ -43,7 +45,7 @@ static_assert(offsetof(struct nth_mark, prefix) == 40, "the prefix touches the u
 struct nth_module {
     struct nth_module *next; /* newest first */
     struct nth_module_info info;
-    uint8_t build_id[20];
+    uint8_t build_id[NTH_BUILD_ID_BYTES];
     uint32_t build_id_bytes;
     bool declared;                           /* by nth_verifier_module_load */
     bool found;                              /* while a scan runs */
@@ -227,12 +229,47 @@ void *nth_verifier_take(size_t bytes);
  * deep. */
 void *nth_verifier_take_around(size_t bytes);
 
-/* True when a list "a+b" has `name`, or is "*". */
-bool nth_names_have(const char *list, const char *name);
-
 uint64_t nth_verifier_now_ms(void);
 uint64_t nth_verifier_random(void);
 ULONG nth_thread_number(void);
+
+/* ---- verifier_text.c ---- */
+
+/* True when every setting is in its range and something is switched on. */
+bool nth_settings_hold(const struct nth_verifier_settings *set);
+
+/* ---- verifier_name.c ---- */
+
+/* True when a list "a+b" has `name`, or is "*". */
+bool nth_names_have(const char *list, const char *name);
+
+/* UTF-8 to UTF-16, a unit a byte at the most and 0 at the end; what is no UTF-8 stays as it is,
+ * byte by byte. */
+void nth_name_widen(const char *name, USHORT *wide);
+
+/* ---- verifier_elf.c ---- */
+
+/* What is in an ELF file, and the build ID of what was loaded: another file's tables are not
+ * looked at. Without one any file will do. */
+struct nth_elf {
+    const char *bytes;
+    size_t len_bytes;
+    const uint8_t *build_id;
+    uint32_t build_id_bytes;
+};
+
+/* The first build ID in notes, of at most NTH_BUILD_ID_BYTES: its length, 0 when there is none. */
+uint32_t nth_elf_build_id(const char *notes, size_t bytes, uint8_t *id);
+
+/* The function around `offset`, and the distance from its start. `name` is empty when the file
+ * cannot tell; it is cut to `name_bytes`, which is 1 at least. */
+void nth_elf_find(const struct nth_elf *elf, uintptr_t offset, char *name, size_t name_bytes,
+                  size_t *distance);
+
+/* Offsets of a function, by its dynamic symbol: [low, high), which is not empty. With `helpers`
+ * from the end of the function before it on: what has no name there is taken for its own. */
+bool nth_elf_range(const struct nth_elf *elf, const char *name, bool helpers, uintptr_t *low,
+                   uintptr_t *high);
 
 /* ---- verifier_module.c ---- */
 
@@ -247,19 +284,13 @@ struct nth_module *nth_module_numbered(ULONG number);
 /* Does the module keep, as its own, what is allocated below the function at this address? */
 bool nth_module_keeps(const struct nth_module *module, uintptr_t address);
 
-/* UTF-8 to UTF-16, a unit a byte at the most and 0 at the end; what is no UTF-8 stays as it is,
- * byte by byte. */
-void nth_name_widen(const char *name, USHORT *wide);
-
 /* ---- verifier_symbol.c ---- */
 
-/* The function around `offset` in the file of a module, and the distance from its start. `name` is
- * empty when the file cannot tell. Calls the system only. */
+/* nth_elf_find in the file of a module; a declared one has none. Calls the system only. */
 void nth_symbol_find(const struct nth_module *module, uintptr_t offset, char *name,
                      size_t name_bytes, size_t *distance);
 
-/* Addresses of a function in a loaded object, by its dynamic symbols: [low, high). With `helpers`
- * from the end of the function before it on: what has no name there is taken for its own. */
+/* nth_elf_range in the file of a loaded object, as addresses. */
 bool nth_symbol_range(const struct nth_module *module, const char *name, bool helpers,
                       uintptr_t *low, uintptr_t *high);
 

@@ -7,7 +7,6 @@
 #include "verifier.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <link.h>
 #include <string.h>
 #include <unistd.h>
@@ -92,34 +91,6 @@ static bool number_take(struct nth_module *module)
     all->module_at[all->module_count++] = module;
     module->info.number = all->module_count;
     return true;
-}
-
-void nth_name_widen(const char *name, USHORT *wide)
-{
-    const uint8_t *at = (const uint8_t *)name;
-    while (*at != 0) {
-        uint32_t code = *at;
-        unsigned more = code >= 0xF0u ? 3u : code >= 0xE0u ? 2u : code >= 0xC0u ? 1u : 0u;
-        bool whole = more > 0 && code < 0xF8u;
-        for (unsigned idx = 1; whole && idx <= more; idx++) {
-            whole = (at[idx] & 0xC0u) == 0x80u;
-        }
-        if (whole) {
-            code &= 0x3Fu >> more;
-            for (unsigned idx = 1; idx <= more; idx++) {
-                code = code << 6 | (at[idx] & 0x3Fu);
-            }
-            at += more;
-        }
-        at++;
-        if (code >= 0x10000u) {
-            code -= 0x10000u;
-            *wide++ = (USHORT)(0xD800u | ((code >> 10) & 0x3FFu));
-            code = 0xDC00u | (code & 0x3FFu);
-        }
-        *wide++ = (USHORT)code;
-    }
-    *wide = 0;
 }
 
 static bool name_take(struct nth_module *module, const char *path)
@@ -230,29 +201,6 @@ static int counts_only(struct dl_phdr_info *info, size_t size, void *context)
     return 1;
 }
 
-static void build_id_read(struct nth_module *like, const char *note, size_t bytes)
-{
-    while (bytes >= sizeof(ElfW(Nhdr))) {
-        ElfW(Nhdr) header;
-        memcpy(&header, note, sizeof(header));
-        const size_t name = nth_round_up(header.n_namesz, 4u);
-        const size_t data = nth_round_up(header.n_descsz, 4u);
-        if (name > bytes || data > bytes || sizeof(header) + name + data > bytes) {
-            return;
-        }
-        const char *id = note + sizeof(header) + name;
-        if (header.n_type == NT_GNU_BUILD_ID && header.n_namesz == 4 &&
-            memcmp(note + sizeof(header), "GNU", 4) == 0 &&
-            header.n_descsz <= sizeof(like->build_id)) {
-            memcpy(like->build_id, id, header.n_descsz);
-            like->build_id_bytes = header.n_descsz;
-            return;
-        }
-        note += sizeof(header) + name + data;
-        bytes -= sizeof(header) + name + data;
-    }
-}
-
 static void describe(const struct dl_phdr_info *info, struct nth_module *like)
 {
     like->info.base = info->dlpi_addr;
@@ -265,7 +213,8 @@ static void describe(const struct dl_phdr_info *info, struct nth_module *like)
             like->info.low = low < like->info.low ? low : like->info.low;
             like->info.high = low + part->p_memsz; /* the last of them is the highest */
         } else if (part->p_type == PT_NOTE && like->build_id_bytes == 0) {
-            build_id_read(like, (const char *)low, part->p_memsz);
+            like->build_id_bytes =
+                nth_elf_build_id((const char *)low, part->p_memsz, like->build_id);
         }
     }
 }

@@ -1,10 +1,45 @@
 /* SPDX-License-Identifier: MIT
  *
- * Settings from text: the grammar that <ntheap/verifier.h> prints. Calls nothing of core. */
+ * Settings: their defaults, their ranges, and the grammar that <ntheap/verifier.h> prints. Calls
+ * nothing of core. */
 #include "verifier.h"
 
 #include <stdio.h>
 #include <string.h>
+
+static const struct nth_verifier_settings defaults = {
+    .full_size_max = SIZE_MAX,
+    .full_percent = 100,
+    .delayed_count_max = NTH_DELAYED_COUNT_DEFAULT,
+    .delayed_bytes_max = NTH_DELAYED_BYTES_DEFAULT,
+    .mapping_budget = NTH_MAPPING_BUDGET_DEFAULT,
+    .trace_depth = NTH_TRACE_DEPTH_DEFAULT,
+    .lowres_ppm = NTH_LOWRES_PPM_DEFAULT,
+    .lowres_quiet_ms = NTH_LOWRES_QUIET_MS_DEFAULT,
+    .lowres_kinds = NTH_LOWRES_HEAP_ALLOC,
+    .seed = 1,
+    .lowres_include = "*",
+    .stop_report = NTH_STOP_DEFAULT,
+};
+
+void nth_verifier_defaults(struct nth_verifier_settings *settings)
+{
+    *settings = defaults;
+}
+
+bool nth_settings_hold(const struct nth_verifier_settings *set)
+{
+    const ULONG layers = NTH_VERIFY_BASICS | NTH_VERIFY_LOWRES;
+    const ULONG options = NTH_PAGE_HEAP_BACKWARDS | NTH_PAGE_HEAP_UNALIGNED |
+                          NTH_PAGE_HEAP_NO_SYNC | NTH_PAGE_HEAP_LEAKS;
+    return (set->layers & ~layers) == 0 && (set->layers != 0 || set->global_flags != 0) &&
+           set->page_heap <= NTH_PAGE_HEAP_FULL && (set->page_heap_options & ~options) == 0 &&
+           set->full_percent <= 100 && set->full_size_min <= set->full_size_max &&
+           set->full_address_low <= set->full_address_high && set->trace_depth >= 1 &&
+           set->trace_depth <= NTH_TRACE_DEPTH_MAX && set->lowres_ppm <= 1000000u;
+}
+
+/* ---- From text ---- */
 
 struct reading {
     const char *text;

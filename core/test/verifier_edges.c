@@ -94,6 +94,38 @@ static void names_are_told_as_utf_16(void **state)
     assert_false(nth_verifier_module(0, &info));
 }
 
+/* More bytes than a code takes, halves of surrogates, codes past the last one, bytes that begin
+ * none; and the codes next to them. */
+static void what_is_no_code_stays_byte_by_byte(void **state)
+{
+    static const struct {
+        const char *name;
+        USHORT wide[9];
+    } rows[] = {
+        {"\xC0\x80z", {0xC0, 0x80, 'z'}},
+        {"\xC1\xBF", {0xC1, 0xBF}},
+        {"\xC2\x80", {0x80}},
+        {"\xE0\x9F\xBF", {0xE0, 0x9F, 0xBF}},
+        {"\xE0\xA0\x80", {0x800}},
+        {"\xF0\x8F\xBF\xBF", {0xF0, 0x8F, 0xBF, 0xBF}},
+        {"\xF0\x90\x80\x80", {0xD800, 0xDC00}},
+        {"\xED\x9F\xBF", {0xD7FF}},
+        {"\xED\xA0\x80", {0xED, 0xA0, 0x80}},
+        {"\xED\xBF\xBF", {0xED, 0xBF, 0xBF}},
+        {"\xEE\x80\x80", {0xE000}},
+        {"\xF4\x8F\xBF\xBF", {0xDBFF, 0xDFFF}},
+        {"\xF4\x90\x80\x80", {0xF4, 0x90, 0x80, 0x80}},
+        {"\xF8\x90\x80\x80\xBF", {0xF8, 0x90, 0x80, 0x80, 0xBF}},
+        {"\xE2\x82z", {0xE2, 0x82, 'z'}},
+    };
+    (void)state;
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        USHORT wide[9] = {0};
+        nth_name_widen(rows[row].name, wide);
+        assert_memory_equal(wide, rows[row].wide, sizeof(wide));
+    }
+}
+
 static void many_modules_come_go_and_come_back(void **state)
 {
     enum { COUNT = 200 };
@@ -959,6 +991,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(names_are_told_as_utf_16),
+        TEST(what_is_no_code_stays_byte_by_byte),
         TEST(many_modules_come_go_and_come_back),
         TEST(a_module_for_which_there_is_no_memory_is_not_there),
         TEST(a_relative_path_becomes_whole),

@@ -583,7 +583,17 @@ static void ranges_come_from_symbols_that_hold(void **state)
     symbol.st_shndx = SHN_UNDEF; /* of somebody else */
     elf_put(&elf, at, &symbol, sizeof(symbol));
     assert_false(nth_symbol_range(&elf.module, "subject_calls", false, &low, &high));
+    symbol = subject;
+    symbol.st_size = UINTPTR_MAX - subject.st_value + 1u; /* that ends behind all addresses */
+    elf_put(&elf, at, &symbol, sizeof(symbol));
+    assert_false(nth_symbol_range(&elf.module, "subject_calls", false, &low, &high));
+    symbol.st_size--;
+    elf_put(&elf, at, &symbol, sizeof(symbol));
+    assert_true(nth_symbol_range(&elf.module, "subject_calls", false, &low, &high));
     elf_put(&elf, at, &subject, sizeof(subject));
+    elf.module.build_id_bytes = sizeof(elf.module.build_id); /* of another file */
+    assert_false(nth_symbol_range(&elf.module, "subject_calls", false, &low, &high));
+    elf.module.build_id_bytes = 0;
     /* A function before it: helpers are what lies between the two. */
     ElfW(Shdr) table;
     (void)elf_section(&elf, SHT_DYNSYM, &table);
@@ -592,15 +602,16 @@ static void ranges_come_from_symbols_that_hold(void **state)
     assert_true(first != at);
     static const struct {
         int value; /* from the function's start */
-        unsigned bytes;
+        intptr_t bytes;
         unsigned type;
         int low;
-    } rows[] = {{-32, 16, STT_FUNC, -16}, {-32, 32, STT_FUNC, 0}, {-32, 33, STT_FUNC, 0},
-                {-32, 16, STT_OBJECT, 0}, {0, 16, STT_FUNC, 0},   {-1, 0, STT_FUNC, -1}};
+    } rows[] = {{-32, 16, STT_FUNC, -16}, {-32, -4, STT_FUNC, 0},   {-32, 32, STT_FUNC, 0},
+                {-32, 33, STT_FUNC, 0},   {-32, 16, STT_OBJECT, 0}, {0, 16, STT_FUNC, 0},
+                {-1, 0, STT_FUNC, -1}};
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
         ElfW(Sym) before = symbol;
         before.st_value = (uintptr_t)((intptr_t)elf.symbol + rows[row].value);
-        before.st_size = rows[row].bytes;
+        before.st_size = (uintptr_t)rows[row].bytes;
         before.st_info = (unsigned char)(STB_GLOBAL << 4 | rows[row].type);
         before.st_shndx = 1;
         elf_put(&elf, first, &before, sizeof(before));

@@ -977,6 +977,8 @@ static void what_is_no_file_of_a_module_names_nothing(void **state)
         assert_int_equal(ftruncate(elf.file, (off_t)bytes), 0);
         assert_true(!elf_names(&elf) || bytes == elf.bytes);
     }
+    assert_int_equal(ftruncate(elf.file, 0), 0);
+    assert_false(elf_names(&elf));
     elf_copy_drop(&elf);
     assert_false(elf_names(&elf));
     elf.module.info.path = "/";

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Target: the rig's own parsers. The first bytes say which one reads the input: programs in bytes
- * (HRPG), traces (HRTR), raw recordings (HRTRRAW1), the contract (its column names), and the text
- * form else. What parses must come back the same when it is written and parsed again. */
+ * Target: the rig's own parsers, and what core reads from outside. The first bytes say which one
+ * reads the input: programs in bytes (HRPG), traces (HRTR), raw recordings (HRTRRAW1), the contract
+ * (its column names), plans (plan=), three of core_parsers.h, and the text form else. What parses
+ * must come back the same when it is written and parsed again. */
+#include "core_parsers.h"
+#include "faults/plan.h"
 #include "program/text.h"
 #include "rules/contract.h"
 #include "run/check.h"
@@ -10,6 +13,7 @@
 #include "trace/raw.h"
 #include "trace/trace.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define OUT_BYTES (1u << 20) /* more than any input of the engine's length can become */
@@ -181,12 +185,73 @@ static void contract_bytes(const uint8_t *bytes, size_t len)
     outs_equal();
 }
 
+/* ---- Plans, as the command line has them ---- */
+
+#define PLAN_BEGIN "plan="
+
+static void plan_both_ways(const struct fault_plan *plan)
+{
+    struct fault_plan again;
+    char text[FAULT_PLAN_TEXT_BYTES];
+    char written[FAULT_PLAN_TEXT_BYTES];
+    uint8_t encoded[2][FAULT_PLAN_BYTES];
+    const size_t len = fault_plan_print(plan, text);
+    RIG_CHECK(len < FAULT_PLAN_TEXT_BYTES);
+    RIG_CHECK(fault_plan_parse(&again, text, len));
+    fault_plan_to_bytes(plan, encoded[0]);
+    fault_plan_to_bytes(&again, encoded[1]);
+    RIG_CHECK(memcmp(encoded[0], encoded[1], FAULT_PLAN_BYTES) == 0);
+    RIG_CHECK(fault_plan_from_bytes(&again, encoded[0]));
+    RIG_CHECK(fault_plan_print(&again, written) == len);
+    RIG_CHECK(memcmp(written, text, len) == 0);
+}
+
+/* Words that are near are words of kinds, and there is always one. */
+static void plan_near(const char *text)
+{
+    char words[256];
+    char little[4];
+    unsigned kind = 0;
+    memset(words, '?', sizeof(words));
+    fault_plan_near(text, words, sizeof(words));
+    RIG_CHECK(memchr(words, '\0', sizeof(words)) != NULL);
+    while (fault_plan_word(kind) != NULL && strstr(words, fault_plan_word(kind)) != words) {
+        kind++;
+    }
+    RIG_CHECK(fault_plan_word(kind) != NULL);
+    fault_plan_near(text, little, sizeof(little)); /* and are cut to their room */
+    RIG_CHECK(strlen(little) == sizeof(little) - 1);
+    RIG_CHECK(memcmp(little, words, sizeof(little) - 1) == 0);
+}
+
+static void plan(const uint8_t *bytes, size_t len)
+{
+    const size_t before = strlen(PLAN_BEGIN);
+    struct fault_plan made;
+    char text[FAULT_PLAN_TEXT_BYTES];
+    bytes += before;
+    len -= before;
+    if (fault_plan_parse(&made, (const char *)bytes, len)) {
+        plan_both_ways(&made);
+    } else {
+        (void)snprintf(text, sizeof(text), "%.*s", (int)len, (const char *)bytes);
+        plan_near(text);
+    }
+}
+
 static const struct {
     const char *begins;
     void (*parser)(const uint8_t *bytes, size_t len);
 } parsers[] = {
-    {"HRTRRAW1", raw},        {"HRTR", trace}, {"HRPG", program_bytes},
-    {"id\t", contract_bytes}, {"", text},
+    {"HRTRRAW1", raw},
+    {"HRTR", trace},
+    {"HRPG", program_bytes},
+    {"id\t", contract_bytes},
+    {PLAN_BEGIN, plan},
+    {RIG_SETTINGS_BEGIN, rig_read_settings},
+    {RIG_IMAGE_BEGIN, rig_read_image},
+    {RIG_NAME_BEGIN, rig_read_name},
+    {"", text},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)

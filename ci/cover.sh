@@ -17,7 +17,8 @@ numbers in build/cover/cover.json.
   --corpus   of the corpus alone, without a unit test: each target over its own folder and
              corpus/regress, verifier_fuzzer once more without modules beside it; heaprig run of
              attacks and traces; races, four threads with ops_fuzzer's programs; heaprig sweep of
-             oom_fuzzer's, one call of each path refused; heaprig census of one change in 20,000
+             oom_fuzzer's and verifier_fuzzer's, one call of each path refused; heaprig census of
+             one change in 20,000
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
              killed or aborts leaves nothing then, so that lines are a little fewer)
   --missing  print every line that is not reached as well (file:line: text)
@@ -141,6 +142,7 @@ else
         replay ../alone/verifier_fuzzer "$dir/corpus/verifier_fuzzer"
         replay heaprig run --quiet corpus/attacks/*.heap corpus/traces/*.trace
         replay heaprig sweep --all-sites --per-path-in-all 1 corpus/oom_fuzzer
+        replay heaprig sweep --per-path-in-all 1 corpus/verifier_fuzzer
         replay heaprig census --every 20000 --random 2
         replay races 4 corpus/ops_fuzzer corpus/regress
     else

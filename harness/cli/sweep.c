@@ -219,8 +219,6 @@ static void sweep_file(struct sweep_command *command, const char *path)
         tell_skipped(command, "a trace is no program");
     } else if ((command->input.program.flags & (RIG_PROGRAM_DAMAGE | RIG_PROGRAM_MISUSE)) != 0) {
         tell_skipped(command, "what a misused or damaged heap refuses has other causes");
-    } else if ((command->input.program.flags & RIG_PROGRAM_VERIFY) != 0) {
-        tell_skipped(command, "it runs under the verifier, whose tables are page calls, too");
     } else {
         sweep_program(command);
     }

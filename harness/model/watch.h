@@ -37,6 +37,7 @@ struct rig_held {
     uintptr_t address;
     size_t size_bytes;
     bool full;
+    bool open;          /* a full one whose pages the page source did not take back */
     bool marked;        /* a light one; else of the free check alone */
     uint8_t flips;      /* as of a live block, and inside: */
     bool touched;       /* a byte of what was the program's is another */
@@ -85,6 +86,7 @@ struct rig_watch {
     uintptr_t avoided[RIG_SHADOW_HEAP_COUNT * 8u]; /* addresses of disowned blocks that were freed, a ring */
     unsigned avoided_count;
     unsigned full_count; /* full blocks whose pages are there */
+    bool pages_kept;     /* some that are gone have theirs still: the page source took none */
     unsigned rates;    /* stories of rates: they take long */
     bool listed;       /* what is left was listed once */
     bool thrice_told;  /* of one place: with `once` never again */

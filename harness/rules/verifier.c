@@ -465,8 +465,9 @@ static void rules_lowres(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(LOWRES_13, other, refused == 0);
     CLAUSE(LOWRES_14, always && set->by_rate, failed);
     CLAUSE(D103, always || never, (refused > 0) == !never);
-    CLAUSE(LOWRES_07, is_row(step, RIG_ROW_RATE) && set->by_default && !watched->spared, rate_right(watched));
-    CLAUSE(D103, is_row(step, RIG_ROW_RATE), rate_right(watched));
+    const bool rate = is_row(step, RIG_ROW_RATE) && step->outcome.refusals <= refused;
+    CLAUSE(LOWRES_07, rate && set->by_default && !watched->spared, rate_right(watched));
+    CLAUSE(D103, rate, rate_right(watched));
     if (is_row(step, RIG_ROW_LOWRES)) {
         CLAUSE(LOWRES_11, true, (watched->status == STATUS_SUCCESS) == !watched->refuses);
         CLAUSE(LOWRES_04, watched->choice == 1, watched->status != STATUS_SUCCESS);

@@ -5,7 +5,7 @@
 #include "exec_internal.h"
 
 #define CROWD_MAX 300u
-#define CROWDS_MAX 2u /* of one program: they take long */
+#define CROWDS_HEAPS_MAX 600u /* of one program: they take long */
 #define N_PLAIN_MAX                                                                                \
     1024u /* above that a program's number was drawn at random, and means a small one */
 #define N_MANY 64u
@@ -27,12 +27,14 @@ static void crowd(void *context)
     struct rig_step *step = &exec->step;
     HANDLE heaps[CROWD_MAX];
     unsigned count = 0;
-    while (count < step->code && count < CROWD_MAX) {
+    unsigned *made = &exec->planning.crowd_heaps;
+    while (count < step->code && count < CROWD_MAX && *made < CROWDS_HEAPS_MAX) {
         heaps[count] = subject->HeapCreate(HEAP_NO_SERIALIZE, 1, 2u * RIG_PAGE_BYTES);
         if (heaps[count] == NULL) {
             break;
         }
         count++;
+        ++*made;
     }
     step->outcome.value = count;
     exec->verdict.call_count += 2u * count;
@@ -45,7 +47,7 @@ static void crowd(void *context)
 
 static bool do_crowd(struct rig_exec *exec, struct rig_step *step)
 {
-    if (exec->planning.crowds++ >= CROWDS_MAX) {
+    if (exec->planning.crowd_heaps >= CROWDS_HEAPS_MAX) {
         step->nothing = true;
         return true;
     }

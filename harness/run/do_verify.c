@@ -861,7 +861,7 @@ static bool do_guard(struct rig_exec *exec, struct rig_step *step)
 static bool do_touch(struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_held *held = held_from(exec, step);
-    if (held == NULL || !held->full || held->size_bytes == 0) {
+    if (held == NULL || !held->full || held->open || held->size_bytes == 0) {
         return nothing(step);
     }
     return do_access(exec, step, held->address + step->record->slot % held->size_bytes, true);

@@ -349,7 +349,7 @@ struct rig_verdict rig_exec_run(struct rig_exec *exec, const struct rig_program 
     exec->program = program;
     rig_watch_begin(exec);
     rig_plans_of_program(exec);
-    for (uint32_t idx = 0; idx < program->count; idx++) {
+    for (uint32_t idx = 0; idx < program->count && !exec->ended; idx++) {
         const struct rig_record *record = &program->records[idx];
         rig_plans_record(exec);
         if (!rig_run_record(exec, record, idx) || exec->ended || !rig_plans_settle(exec, idx)) {

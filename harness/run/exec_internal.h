@@ -95,7 +95,7 @@ struct rig_planning {
     uint32_t look;                  /* the call around which to look, or RIG_LOOK_ALWAYS */
     struct fault_plan own_plan;     /* set by the program last */
     unsigned own;                   /* so many calls more to look at, for a plan of the program's */
-    unsigned crowds;                /* of this run */
+    unsigned crowd_heaps;           /* of crowds, in this run */
     uint32_t calls;                 /* made by rig_call in this run */
     uint64_t sounded_count;         /* elements that were walked around calls */
     bool again;                     /* the record is made once more */

@@ -31,7 +31,7 @@ void rig_plans_begin(struct rig_exec *exec)
     planning->own_plan = (struct fault_plan){0};
     planning->calls = 0;
     planning->sounded_count = 0;
-    planning->crowds = 0;
+    planning->crowd_heaps = 0;
     planning->again = false;
     planning->again_known = false;
     planning->refused_idx = 0;

@@ -131,9 +131,17 @@ static bool lock_freed(struct rig_exec *exec, struct rig_step *step)
     if (!tell(exec, step, freed_with_section)) {
         return false;
     }
-    (void)rig_call_aside(exec, other_drop, exec); /* 0x210: it was never made there */
+    if (!rig_watch_cut_short(step)) {
+        (void)rig_call_aside(exec, other_drop, exec); /* 0x210: it was never made there */
+    }
     (void)rig_call_aside(exec, heap_drop, exec);
     return true;
+}
+
+static void module_drop(void *context)
+{
+    (void)context;
+    (void)subject()->module_unload(story.data);
 }
 
 static void unloaded_with_section(void *context)
@@ -163,7 +171,7 @@ static bool lock_unloaded(struct rig_exec *exec, struct rig_step *step)
         return false;
     }
     exec->watch.unloads++;
-    (void)rig_call_aside(exec, other_drop, exec);
+    (void)rig_call_aside(exec, rig_watch_cut_short(step) ? module_drop : other_drop, exec);
     return true;
 }
 
@@ -178,15 +186,19 @@ static void thread_ends(void *context)
 {
     (void)context;
     pthread_t thread;
+    memset(&story.section, 0, sizeof(story.section));
     subject()->InitializeCriticalSection(&story.section);
     RIG_CHECK(pthread_create(&thread, NULL, enter_and_end, NULL) == 0);
     RIG_CHECK(pthread_join(thread, NULL) == 0);
 }
 
+/* Where there was no memory it was not made. */
 static void owned_section_drop(void *context)
 {
     (void)context;
-    subject()->DeleteCriticalSection(&story.section);
+    if (story.section.LockSemaphore != NULL) {
+        subject()->DeleteCriticalSection(&story.section);
+    }
 }
 
 #if defined(__has_feature)
@@ -254,9 +266,9 @@ static void misuse_corrupted(CRITICAL_SECTION *section)
 static void misuse(void *context)
 {
     CRITICAL_SECTION *section = &story.section;
-    CRITICAL_SECTION kept;
     (void)context;
     memset(section, 0, sizeof(*section));
+    memset(&story.other, 0, sizeof(story.other));
     if (story.way == MISUSE_NEVER_MADE) {
         subject()->DeleteCriticalSection(section);
         return;
@@ -265,13 +277,11 @@ static void misuse(void *context)
     switch (story.way) {
     case MISUSE_AGAIN:
     case MISUSE_AGAIN_OWNED:
-        kept = *section;
         if (story.way == MISUSE_AGAIN_OWNED) {
             subject()->EnterCriticalSection(section);
-            kept = *section;
         }
+        story.other = *section; /* the one that is forgotten */
         subject()->InitializeCriticalSection(section);
-        story.other = kept; /* the one that is forgotten */
         break;
     case MISUSE_CORRUPTED:
     case MISUSE_OWNER:
@@ -304,6 +314,19 @@ static void other_end(void *context)
     subject()->DeleteCriticalSection(&story.other);
 }
 
+/* There was no memory for one of the sections: the other is given back, where it was made. */
+static void misuse_end(void *context)
+{
+    const bool again = story.way == MISUSE_AGAIN || story.way == MISUSE_AGAIN_OWNED;
+    if (again && story.other.LockSemaphore != NULL) {
+        story.section = story.other;
+    }
+    if (story.way == MISUSE_AGAIN_OWNED && story.section.LockSemaphore != NULL) {
+        subject()->LeaveCriticalSection(&story.section);
+    }
+    owned_section_drop(context);
+}
+
 static bool lock_misuse(struct rig_exec *exec, struct rig_step *step)
 {
     static const unsigned codes[MISUSE_WAYS] = {
@@ -319,7 +342,9 @@ static bool lock_misuse(struct rig_exec *exec, struct rig_step *step)
     if (!tell(exec, step, misuse)) {
         return false;
     }
-    if (story.way == MISUSE_AGAIN || story.way == MISUSE_AGAIN_OWNED) {
+    if (rig_watch_cut_short(step)) {
+        (void)rig_call_aside(exec, misuse_end, exec);
+    } else if (story.way == MISUSE_AGAIN || story.way == MISUSE_AGAIN_OWNED) {
         (void)rig_call_aside(exec, other_end, exec);
     }
     return true;

@@ -45,7 +45,13 @@ void rig_watch_begin(struct rig_exec *exec)
     }
     const size_t len = strlen(watch->text);
     (void)snprintf(watch->text + len, sizeof(watch->text) - len, ",seed=%u", program->seed);
-    RIG_CHECK(exec->subject->verify(watch->text));
+    if (!exec->subject->verify(watch->text)) { /* for want of memory: there is nothing to watch */
+        struct rig_refusals told = {0};
+        exec->subject->refused(&told);
+        RIG_CHECK(told.over_count > 0);
+        exec->ended = true;
+        return;
+    }
     watch->on = true;
     watch->marks = (watch->set.layers & RIG_VERIFY_HEAPS) != 0;
     watch->tracks = watch->marks || (watch->set.layers & RIG_VERIFY_LEAK) != 0 ||
@@ -82,6 +88,7 @@ void rig_watch_reset(struct rig_exec *exec)
     watch->listed = false;
     watch->rates = 0;
     watch->full_count = 0;
+    watch->pages_kept = false;
     memset(watch->avoided, 0, sizeof(watch->avoided));
     watch->avoided_count = 0;
 }
@@ -537,6 +544,7 @@ static void see_full(struct rig_exec *exec, const struct rig_step *step)
         watched->full_due = caller != 0 && (watch->set.number >> (caller - 1u) & 1u) != 0;
         break;
     case RIG_VERIFY_BUDGET: /* two mappings a block */
+        watched->full_known = watched->full_known && !watch->pages_kept;
         watched->full_due = 2u * watch->full_count + 2u <= watch->set.number;
         break;
     default:
@@ -582,6 +590,12 @@ static void settle_validate(struct rig_exec *exec, struct rig_step *step)
                                          : rig_watch_damage(exec, step->heap->idx) != 0;
     watched->odd = bad;
     watched->refuses = bad;
+}
+
+bool rig_watch_cut_short(const struct rig_step *step)
+{
+    return step->outcome.refusals > 0 && step->outcome.raised &&
+           step->outcome.exception.ExceptionCode == STATUS_NO_MEMORY;
 }
 
 void rig_watch_settle(struct rig_exec *exec, struct rig_step *step)
@@ -632,6 +646,11 @@ void rig_watch_settle(struct rig_exec *exec, struct rig_step *step)
     case RIG_OP_DESTROY:
         expect_destroy(exec, step);
         break;
+    case RIG_OP_VERIFY:
+        if (rig_watch_cut_short(step)) {
+            watched->match = RIG_MATCH_SOME;
+        }
+        break;
     default:
         break;
     }
@@ -651,8 +670,10 @@ static void hold(struct rig_exec *exec, const struct rig_block *block)
         .address = block->address,
         .size_bytes = block->size_bytes,
         .full = block->full,
+        .open = block->full && exec->step.outcome.refusals > 0,
         .marked = watch->marks,
     };
+    watch->pages_kept = watch->pages_kept || (block->full && exec->step.outcome.refusals > 0);
     queue->bytes += block->size_bytes;
     watch->full_count -= block->full; /* its pages are gone */
     while (queue->count > 0 &&

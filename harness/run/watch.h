@@ -50,6 +50,9 @@ enum rig_stop_code {
 struct rig_expected *rig_watch_expect(struct rig_exec *exec, unsigned code, uintptr_t first,
                                       uintptr_t second, uintptr_t third, uintptr_t fourth);
 
+/* A story ended where there was no memory: what it would have led to from there on is not told. */
+bool rig_watch_cut_short(const struct rig_step *step);
+
 /* How many blocks of a heap, live or held, are not as they were left. */
 unsigned rig_watch_damage(struct rig_exec *exec, unsigned heap);
 

@@ -85,7 +85,7 @@ static void core_committed(void (*visit)(void *context, PVOID base, size_t bytes
 }
 
 /* The arena leaves memory accessible where AddressSanitizer's poison stands for its being
- * uncommitted. Full page heap is about accesses that no sanitizer sees, so that its programs have
+ * uncommitted, and so does an open one everywhere. Full page heap is about accesses that no sanitizer sees, so that its programs have
  * walls. */
 #if defined(__SANITIZE_ADDRESS__)
 #define RESIDENT true
@@ -340,15 +340,16 @@ static BOOLEAN core_verify(const char *text)
     if (nth_verifier_parse(text, &settings, NULL, 0) != STATUS_SUCCESS) {
         return FALSE;
     }
-    core.walled = core.walled || (RESIDENT && !core.open && full(&settings));
+    core.walled = core.walled || ((RESIDENT || core.open) && full(&settings));
     settings.stop = core_stop;
     settings.now_ms = core_now_ms;
     put_log(&settings);
-    bool on = nth_verifier_start(&settings) == STATUS_SUCCESS;
-    if (!on && settings.log[0] != '\0') { /* such a file cannot be opened here: the sums are seen */
-        settings.log[0] = '\0';
-        on = nth_verifier_start(&settings) == STATUS_SUCCESS;
+    NTSTATUS status = nth_verifier_start(&settings);
+    if (status == STATUS_INVALID_PARAMETER && settings.log[0] != '\0') {
+        settings.log[0] = '\0'; /* such a file cannot be opened here: the sums are seen */
+        status = nth_verifier_start(&settings);
     }
+    const bool on = status == STATUS_SUCCESS;
     core.verifying = core.verifying || on;
     return on;
 }

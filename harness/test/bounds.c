@@ -108,14 +108,17 @@ static void a_crowd_counts(void **state)
     assert_int_equal(many - few, 40);
 }
 
-static void two_crowds_come(void **state)
+static void crowds_come_until_there_were_so_many_heaps(void **state)
 {
     static const char crowds[] = "program flags=plan\n"
-                                 "plan crowd value=3\n"
-                                 "plan crowd value=3\n"
-                                 "plan crowd value=3\n";
+                                 "plan crowd value=300\n"
+                                 "plan crowd value=200\n"
+                                 "plan crowd value=300\n"
+                                 "plan crowd value=1\n";
     (void)state;
-    assert_int_equal(run(crowds, 0, 0).nothing_count, 1);
+    const struct rig_verdict verdict = run(crowds, 0, 0);
+    assert_int_equal(verdict.nothing_count, 1);
+    assert_in_range(verdict.call_count, 1200, 1300);
 }
 
 /* A program of few calls may commit much, and each run of a sweep does so again. */
@@ -144,7 +147,7 @@ int main(void)
         cmocka_unit_test(all_is_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(failures_are_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(a_crowd_counts),
-        cmocka_unit_test(two_crowds_come),
+        cmocka_unit_test(crowds_come_until_there_were_so_many_heaps),
         cmocka_unit_test(pages_are_work_of_a_sweep),
         cmocka_unit_test(refusals_are_looked_at_until_so_many_calls_were_made),
     };

@@ -205,7 +205,6 @@ static void describe(const struct dl_phdr_info *info, struct nth_module *like)
 {
     like->info.base = info->dlpi_addr;
     like->info.low = UINTPTR_MAX;
-    like->info.loaded = TRUE;
     for (unsigned idx = 0; idx < info->dlpi_phnum; idx++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[idx];
         const uintptr_t low = info->dlpi_addr + part->p_vaddr;

@@ -47,7 +47,6 @@ struct reading {
     const char *expected; /* what is wrong, once something is */
     struct nth_verifier_settings set;
     unsigned selectors; /* of full page heap */
-    bool page_heap;     /* named */
 };
 
 static bool ends(char one)
@@ -187,7 +186,6 @@ static bool page_heap_option(struct reading *in)
 
 static bool page_heap(struct reading *in)
 {
-    in->page_heap = true;
     in->set.layers |= NTH_VERIFY_HEAPS;
     if (word(in, "full", ",:")) {
         in->set.page_heap = NTH_PAGE_HEAP_FULL;

@@ -16,7 +16,7 @@ numbers in build/cover/cover.json.
   --all      the slow tests as well, which reach next to nothing more
   --corpus   of the corpus alone, without a unit test: each target over its own folder and
              corpus/regress, verifier_fuzzer once more without modules beside it; heaprig run of
-             attacks and traces; races, four threads with ops_fuzzer's programs; heaprig sweep of
+             attacks and traces; races, four threads with ops_fuzzer's programs and forks; heaprig sweep of
              oom_fuzzer's and verifier_fuzzer's, one call of each path refused; heaprig census of
              one change in 20,000
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
@@ -144,7 +144,7 @@ else
         replay heaprig sweep --all-sites --per-path-in-all 1 corpus/oom_fuzzer
         replay heaprig sweep --per-path-in-all 1 corpus/verifier_fuzzer
         replay heaprig census --every 20000 --random 2
-        replay races 4 corpus/ops_fuzzer corpus/regress
+        replay races 4 --forks 40 corpus/ops_fuzzer corpus/regress
     else
         tests=(ctest --preset "$preset")
         if [ "$all" = no ]; then

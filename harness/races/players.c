@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define SLOT_COUNT 256u
 #define SHARED_COUNT 6u /* names of heaps that mean the shared one */
@@ -21,6 +23,9 @@
 #define FILLED_BYTES 512u          /* at both ends of a block */
 #define LARGE_BYTES 0x80000u
 #define HUGE_BYTES (SIZE_MAX / 2) /* refused by any heap, so it may be asked for */
+#define FORK_CALLS 257u           /* records of a thread between two forks */
+#define CHILD_SECONDS 120u        /* of a child that waits for a lock for ever */
+#define CHILD_BLOCKS 64u
 
 struct block {
     uint8_t *at;
@@ -37,15 +42,18 @@ struct player {
     size_t count;
     struct block blocks[SLOT_COUNT];
     HANDLE own[RIG_HEAP_COUNT - SHARED_COUNT];
-    unsigned locks; /* of the shared heap */
+    unsigned locks; /* of the first shared heap */
     unsigned entered[SECTION_COUNT];
     size_t last_bytes;
     size_t live_bytes;
     uint64_t calls;
+    uint64_t forks_left;
+    uint64_t forks;
     uint64_t large; /* blocks with a reservation of their own */
 };
 
-static HANDLE shared;
+static HANDLE shared[2];
+static CRITICAL_SECTION second_lock; /* of the second */
 static CRITICAL_SECTION sections[SECTION_COUNT];
 
 static _Noreturn void end(const char *what, const char *why)
@@ -115,7 +123,7 @@ static HANDLE heap_of(const struct player *player, const struct rig_record *reco
 {
     const unsigned name = record->heap;
     HANDLE own = name < SHARED_COUNT ? NULL : player->own[name - SHARED_COUNT];
-    return own != NULL ? own : shared;
+    return own != NULL ? own : shared[name % 2u];
 }
 
 static void own_it(struct player *player, struct block *block, HANDLE heap, uint8_t *at,
@@ -304,14 +312,14 @@ static void lock(struct player *player)
             return;
         }
     }
-    demand(HeapLock(shared) != FALSE, "HeapLock");
+    demand(HeapLock(shared[0]) != FALSE, "HeapLock");
     player->locks++;
 }
 
 static void unlock(struct player *player)
 {
     if (player->locks > 0) {
-        demand(HeapUnlock(shared) != FALSE, "HeapUnlock");
+        demand(HeapUnlock(shared[0]) != FALSE, "HeapUnlock");
         player->locks--;
     }
 }
@@ -375,12 +383,64 @@ static void of_process(const struct player *player, const struct rig_record *rec
     }
 }
 
+/* ---- Forks ---- */
+
+static void use(HANDLE heap)
+{
+    PVOID blocks[CHILD_BLOCKS];
+    for (unsigned idx = 0; idx < CHILD_BLOCKS; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, (SIZE_T)idx * idx * idx);
+        demand(blocks[idx] != NULL, "an allocation in a child");
+    }
+    for (unsigned idx = 0; idx < CHILD_BLOCKS; idx++) {
+        demand(HeapFree(heap, 0, blocks[idx]) != FALSE, "HeapFree in a child");
+    }
+    demand(HeapValidate(heap, 0, NULL) != FALSE, "HeapValidate in a child");
+}
+
+static _Noreturn void child(struct player *player)
+{
+    HANDLE heaps[64];
+    (void)alarm(CHILD_SECONDS);
+    for (unsigned idx = 0; idx < 2; idx++) {
+        demand(HeapValidate(shared[idx], 0, NULL) != FALSE, "a child finds its heaps whole");
+        demand(HeapLock(shared[idx]) != FALSE, "HeapLock in a child");
+        use(shared[idx]);
+        demand(HeapUnlock(shared[idx]) != FALSE, "HeapUnlock in a child");
+    }
+    for (unsigned idx = 0; idx < SLOT_COUNT; idx++) {
+        drop(player, &player->blocks[idx]);
+    }
+    HANDLE heap = HeapCreate(0, 0, 0);
+    demand(heap != NULL, "HeapCreate in a child");
+    use(heap);
+    demand(HeapDestroy(heap) != FALSE, "HeapDestroy in a child");
+    demand(GetProcessHeaps(64, heaps) >= 2, "GetProcessHeaps in a child");
+    _exit(0);
+}
+
+static void fork_once(struct player *player)
+{
+    int status = 0;
+    const pid_t process = fork();
+    if (process == 0) {
+        child(player);
+    }
+    demand(process > 0, "the system gives a child");
+    demand(waitpid(process, &status, 0) == process && status == 0, "a child ends well");
+    player->forks_left--;
+    player->forks++;
+}
+
 /* ---- Programs ---- */
 
 static void play(struct player *player, const struct rig_record *record)
 {
     struct block *block = &player->blocks[record->slot];
     player->calls++;
+    if (player->forks_left > 0 && player->calls % FORK_CALLS == 0) {
+        fork_once(player);
+    }
     switch (record->op) {
     case RIG_OP_ALLOC:
         take(player, block, record);
@@ -479,8 +539,8 @@ static void *player_main(void *context)
     return NULL;
 }
 
-static struct rig_played all_play(unsigned threads, const struct rig_program *programs,
-                                  size_t count)
+static struct rig_played all_play(unsigned threads, unsigned forks,
+                                  const struct rig_program *programs, size_t count)
 {
     static struct player players[RIG_PLAYERS_MAX];
     struct rig_played played = {.calls = 0};
@@ -493,6 +553,7 @@ static struct rig_played all_play(unsigned threads, const struct rig_program *pr
             .together = &together,
             .programs = programs,
             .count = count,
+            .forks_left = forks,
         };
         demand(pthread_create(&players[idx].thread, NULL, player_main, &players[idx]) == 0,
                "the system gives as many threads");
@@ -500,32 +561,42 @@ static struct rig_played all_play(unsigned threads, const struct rig_program *pr
     for (unsigned idx = 0; idx < threads; idx++) {
         (void)pthread_join(players[idx].thread, NULL);
         played.calls += players[idx].calls;
+        played.forks += players[idx].forks;
         played.large_count += players[idx].large;
     }
     (void)pthread_barrier_destroy(&together);
     return played;
 }
 
-struct rig_played rig_players_run(unsigned threads, const struct rig_program *programs,
-                                  size_t count)
+static void whole_and_empty(HANDLE heap)
+{
+    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    while (HeapWalk(heap, &entry) != FALSE) {
+        demand((entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) == 0, "nothing left in the heap");
+    }
+    demand(HeapValidate(heap, 0, NULL) != FALSE, "the heap is whole");
+    demand(HeapDestroy(heap) != FALSE, "the heap can be destroyed");
+}
+
+struct rig_played rig_players_run(unsigned threads, unsigned forks,
+                                  const struct rig_program *programs, size_t count)
 {
     const struct nth_seam seam = {.report = reported};
     nth_seam_set(&seam);
     for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
         InitializeCriticalSection(&sections[idx]);
     }
-    shared = HeapCreate(0, 0, 0);
-    demand(shared != NULL, "a heap to share");
-    const struct rig_played played = all_play(threads, programs, count);
-    PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
-    while (HeapWalk(shared, &entry) != FALSE) {
-        demand((entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) == 0, "nothing left in the heap");
-    }
-    demand(HeapValidate(shared, 0, NULL) != FALSE, "the heap is whole");
-    demand(HeapDestroy(shared) != FALSE, "the heap can be destroyed");
+    InitializeCriticalSection(&second_lock);
+    shared[0] = HeapCreate(0, 0, 0);
+    shared[1] = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, &second_lock, NULL);
+    demand(shared[0] != NULL && shared[1] != NULL, "heaps to share");
+    const struct rig_played played = all_play(threads, forks, programs, count);
+    whole_and_empty(shared[0]);
+    whole_and_empty(shared[1]);
     for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
         DeleteCriticalSection(&sections[idx]);
     }
+    DeleteCriticalSection(&second_lock);
     nth_process_reset();
     demand(nth_balance_now().reserved_bytes == 0, "all pages are given back");
     return played;

@@ -3,7 +3,9 @@
  * Programs of a corpus by several threads at once on one heap (players.h): under TSan, and in every
  * other build.
  *
- * usage: races THREADS FILE|FOLDER... */
+ * usage: races THREADS [--forks N] FILE|FOLDER...
+ *
+ * With --forks each thread forks up to N times on the way. */
 #include "players.h"
 #include "run/load.h"
 
@@ -51,15 +53,22 @@ int main(int argc, char **argv)
     if (threads < 1 || threads > RIG_PLAYERS_MAX) {
         refuse("usage", "a number of threads, up to 64, and programs");
     }
-    for (int idx = 2; idx < argc; idx++) {
+    int first = 2;
+    unsigned forks = 0;
+    if (argc > 3 && strcmp(argv[2], "--forks") == 0) {
+        forks = (unsigned)strtoul(argv[3], NULL, 10);
+        first = 4;
+    }
+    for (int idx = first; idx < argc; idx++) {
         count = load(&programs, count, argv[idx]);
     }
     if (count == 0) {
-        refuse(argv[2], "a program in it");
+        refuse(first < argc ? argv[first] : "usage", "a program to play");
     }
-    const struct rig_played played = rig_players_run((unsigned)threads, programs, count);
-    (void)printf("%zu programs, %lu threads, %llu operations, %llu large blocks\n", count, threads,
-                 (unsigned long long)played.calls, (unsigned long long)played.large_count);
+    const struct rig_played played = rig_players_run((unsigned)threads, forks, programs, count);
+    (void)printf("%zu programs, %lu threads, %llu forks, %llu operations, %llu large blocks\n",
+                 count, threads, (unsigned long long)played.forks, (unsigned long long)played.calls,
+                 (unsigned long long)played.large_count);
     free(programs);
     return 0;
 }

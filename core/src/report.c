@@ -46,13 +46,20 @@ int nth_noted(void)
     return nth_self.call != NULL && nth_self.call->noted;
 }
 
+size_t nth_report_text(const struct nth_report *report, char *text, size_t text_bytes)
+{
+    const int len =
+        snprintf(text, text_bytes, "heaprig: %s: heap %p, block %p, %s%s: %s (%s)\n", report->call,
+                 report->heap, report->block, report->field != NULL ? "field " : "",
+                 report->field != NULL ? report->field : "no field",
+                 nth_reason_text(report->reason), nth_reason_name(report->reason));
+    return len > 0 ? (size_t)len : 0;
+}
+
 static void print_report(const struct nth_report *report)
 {
     char text[320];
-    (void)snprintf(text, sizeof(text), "heaprig: %s: heap %p, block %p, %s%s: %s (%s)\n",
-                   report->call, report->heap, report->block, report->field != NULL ? "field " : "",
-                   report->field != NULL ? report->field : "no field",
-                   nth_reason_text(report->reason), nth_reason_name(report->reason));
+    (void)nth_report_text(report, text, sizeof(text));
     (void)!write(STDERR_FILENO, text, strlen(text));
 }
 

@@ -204,17 +204,22 @@ static void record_derive(EXCEPTION_RECORD *derived, EXCEPTION_RECORD *cause, LO
     derived->ExceptionAddress = cause->ExceptionAddress;
 }
 
-/* Unhandled. The line is put together by hand: this may run inside a signal handler. */
+/* In words, put together by hand: this may run inside a signal handler. */
 
 struct line {
-    char text[160];
+    char *text;
+    size_t room; /* with what ends it */
     size_t len;
+    size_t whole; /* of all that there is to say */
 };
 
 static void line_add(struct line *line, const char *text)
 {
-    while (*text != '\0' && line->len < sizeof(line->text) - 1) {
-        line->text[line->len++] = *text++;
+    for (; *text != '\0'; text++) {
+        if (line->len + 1 < line->room) {
+            line->text[line->len++] = *text;
+        }
+        line->whole++;
     }
 }
 
@@ -231,17 +236,34 @@ static void line_add_hex(struct line *line, uintptr_t value, int digit_min)
     line_add(line, &digits[idx]);
 }
 
+static void line_add_exception(struct line *line, const EXCEPTION_RECORD *record)
+{
+    line_add(line, "exception ");
+    line_add_hex(line, record->ExceptionCode, 8);
+    line_add(line, " at ");
+    line_add_hex(line, (uintptr_t)record->ExceptionAddress, 1);
+    line_add(line, " in ");
+    line_add(line, nth_self.call != NULL ? nth_self.call->name : "no heap call");
+}
+
+SIZE_T nth_exception_text(const EXCEPTION_RECORD *record, char *text, SIZE_T text_bytes)
+{
+    struct line line = {.text = text, .room = text_bytes};
+    line_add_exception(&line, record);
+    if (text_bytes > 0) {
+        text[line.len] = '\0';
+    }
+    return line.whole;
+}
+
 static __attribute__((noreturn)) void unhandled(const EXCEPTION_RECORD *record)
 {
-    struct line line = {.len = 0};
-    line_add(&line, "heaprig: unhandled exception ");
-    line_add_hex(&line, record->ExceptionCode, 8);
-    line_add(&line, " at ");
-    line_add_hex(&line, (uintptr_t)record->ExceptionAddress, 1);
-    line_add(&line, " in ");
-    line_add(&line, nth_self.call != NULL ? nth_self.call->name : "no heap call");
-    line.text[line.len++] = '\n';
-    ssize_t ignored = write(STDERR_FILENO, line.text, line.len);
+    char text[160];
+    struct line line = {.text = text, .room = sizeof(text)};
+    line_add(&line, "heaprig: unhandled ");
+    line_add_exception(&line, record);
+    text[line.len] = '\n';
+    ssize_t ignored = write(STDERR_FILENO, text, line.len + 1);
     (void)ignored;
     nth_terminate(record->ExceptionCode);
 }

@@ -317,6 +317,13 @@ struct nth_stop_wish {
 void nth_stop(const struct nth_stop_wish *wish);
 bool nth_stops_start(void);
 
+/* ---- verifier_words.c ---- */
+
+/* A block that is left over, and the sums, as the log has them; ends in NUL. */
+void nth_words_left(const struct nth_allocation *block, bool json, char *text, size_t text_bytes);
+void nth_words_summary(const struct nth_verifier_summary *sums, bool json, char *text,
+                       size_t text_bytes);
+
 /* ---- verifier_track.c ---- */
 
 /* All with the lock held. */

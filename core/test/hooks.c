@@ -5,6 +5,7 @@
 #include "support/leave.h"
 #include "support/rig.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -189,6 +190,35 @@ static void the_report_hook_has_its_context_and_may_use_the_heap(void **state)
     assert_true(HeapValidate(heap, 0, NULL));
 }
 
+/* A report is one line, in any room. */
+static void a_report_is_one_line(void **state)
+{
+    char text[256];
+    struct nth_report report = {.reason = NTH_CORRUPT_DOUBLE_FREE,
+                                .heap = (HANDLE)0x10,
+                                .block = (PVOID)0xabc,
+                                .field = "block.header",
+                                .call = "HeapFree"};
+    (void)state;
+    char due[256];
+    (void)snprintf(
+        due, sizeof(due),
+        "heaprig: HeapFree: heap 0x10, block 0xabc, field block.header: %s (DOUBLE_FREE)\n",
+        nth_reason_text(NTH_CORRUPT_DOUBLE_FREE));
+    assert_int_equal(nth_report_text(&report, NULL, 0), strlen(due));
+    for (size_t room = 1; room < strlen(due) + 3; room++) {
+        memset(text, '?', sizeof(text));
+        assert_int_equal(nth_report_text(&report, text, room), strlen(due));
+        const size_t len = room - 1 < strlen(due) ? room - 1 : strlen(due);
+        assert_memory_equal(text, due, len);
+        assert_int_equal(text[len], '\0');
+        assert_int_equal(text[len + 1], '?');
+    }
+    report.field = NULL;
+    (void)nth_report_text(&report, text, sizeof(text));
+    assert_non_null(strstr(text, " block 0xabc, no field: "));
+}
+
 static HANDLE to_destroy;
 
 static void destroy_another(void *context, const struct nth_report *report)
@@ -299,6 +329,7 @@ int main(void)
         TEST(a_lock_still_held_is_let_go_before_it_is_destroyed),
         TEST(a_lock_table_that_refuses_makes_creation_fail),
         TEST(the_report_hook_has_its_context_and_may_use_the_heap),
+        TEST(a_report_is_one_line),
         TEST(a_heap_destroyed_meanwhile_is_not_reported_by_calls_about_all),
         TEST(the_terminate_hook_has_its_context_and_comes_after_the_report),
         TEST(without_a_hook_a_report_is_one_line_on_standard_error),

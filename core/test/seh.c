@@ -260,6 +260,29 @@ static void unhandled_exception_in_a_call_of_a_long_name_is_one_line(void **stat
     assert_string_equal(tail + 4 + kept, "\n");
 }
 
+/* In words, for a log of one's own: in any room, with the heap call that the thread is in. */
+static void an_exception_in_words_names_code_address_and_call(void **state)
+{
+    begin(state);
+    struct nth_call call = {.name = "RtlAllocateHeap"};
+    const EXCEPTION_RECORD record = {.ExceptionCode = 0x123, .ExceptionAddress = (PVOID)0xAB};
+    const char *const due = "exception 0x00000123 at 0xAB in RtlAllocateHeap";
+    char text[80];
+    nth_self.call = &call;
+    assert_int_equal(nth_exception_text(&record, NULL, 0), strlen(due));
+    for (size_t room = 1; room < strlen(due) + 3; room++) {
+        memset(text, '?', sizeof(text));
+        assert_int_equal(nth_exception_text(&record, text, room), strlen(due));
+        const size_t len = room - 1 < strlen(due) ? room - 1 : strlen(due);
+        assert_memory_equal(text, due, len);
+        assert_int_equal(text[len], '\0');
+        assert_int_equal(text[len + 1], '?');
+    }
+    nth_self.call = NULL;
+    (void)nth_exception_text(&record, text, sizeof(text));
+    assert_string_equal(text, "exception 0x00000123 at 0xAB in no heap call");
+}
+
 /* Threads. */
 
 static void *thread_raises(void *context)
@@ -308,6 +331,7 @@ int main(void)
         TEST(guard_is_false_with_the_record_when_an_exception_leaves_it),
         TEST(unhandled_exception_names_code_address_and_call_and_ends_the_process),
         TEST(unhandled_exception_in_a_call_of_a_long_name_is_one_line),
+        TEST(an_exception_in_words_names_code_address_and_call),
         TEST(each_thread_handles_its_own_exceptions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -84,6 +84,7 @@ static void judge_operation(struct rig_judge *judge, const struct rig_step *step
 void rig_judge_step(struct rig_judge *judge, const struct rig_step *step)
 {
     rig_rules_ended(judge, step);
+    rig_rules_words(judge, step);
     if (step->outcome.ended == 0) {
         judge_operation(judge, step);
     }

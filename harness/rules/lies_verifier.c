@@ -142,6 +142,47 @@ static uint8_t blank_peek(LPCVOID address)
     return 0x77;
 }
 
+/* ---- Words ---- */
+
+/* The last digit or letter that there is becomes another. */
+static size_t misspell(char *text, size_t bytes, size_t whole)
+{
+    size_t at = bytes == 0 ? 0 : strlen(text);
+    while (at > 0 && (text[at - 1] < '0' || text[at - 1] > 'z')) {
+        at--;
+    }
+    if (at > 0) {
+        text[at - 1]++;
+    }
+    return whole;
+}
+
+static size_t misname_stop(size_t idx, bool json, bool stacks, char *text, size_t bytes)
+{
+    return misspell(text, bytes, rig_honest->stop_text(idx, json, stacks, text, bytes));
+}
+
+static size_t misreport_text(char *text, size_t bytes)
+{
+    return misspell(text, bytes, rig_honest->report_text(text, bytes));
+}
+
+static size_t miscode_exception(const EXCEPTION_RECORD *record, char *text, size_t bytes)
+{
+    return misspell(text, bytes, rig_honest->exception_text(record, text, bytes));
+}
+
+/* The number of leaks has another last digit. */
+static size_t miscount_end(char *text, size_t bytes)
+{
+    const size_t whole = rig_honest->end_text(text, bytes);
+    char *behind = strstr(text, text[0] == '{' ? ",\"unloads\":" : " leaks), ");
+    if (whole > 0 && behind != NULL) {
+        behind[-1] ^= 1;
+    }
+    return whole;
+}
+
 /* ---- What is done ---- */
 
 static BOOLEAN restart_verify(const char *settings)
@@ -234,6 +275,10 @@ const struct rig_lie *rig_lies_verifier(size_t *count)
         {"mild", "a stop is a piece of information", {.stops = mild_stops}},
         {"unknown", "allocations are not where they are", {.allocations = unknown_allocations}},
         {"unlogged", "the log has nothing", {.logged = unlogged_logged}},
+        {"misname", "a stop's words end otherwise", {.stop_text = misname_stop}},
+        {"misreport", "a report's words end otherwise", {.report_text = misreport_text}},
+        {"miscode", "an exception's words end otherwise", {.exception_text = miscode_exception}},
+        {"miscount", "the end tells of another number of leaks", {.end_text = miscount_end}},
         {"tracked", "nothing was disowned", {.verified = tracked_verified}},
         {"untracked", "something was disowned", {.verified = untracked_verified}},
         {"fuller", "a light block is full, and a full one light", {.verified = fuller_verified}},

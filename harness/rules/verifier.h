@@ -8,4 +8,7 @@
 
 void rig_rules_verifier(struct rig_judge *judge, const struct rig_step *step);
 
+/* words.c: after every step, with a verifier or without. */
+void rig_rules_words(struct rig_judge *judge, const struct rig_step *step);
+
 #endif

@@ -53,6 +53,7 @@ static LONG RIG_NTAPI filter(EXCEPTION_POINTERS *info, void *context)
     }
     exec->filter_runs++;
     exec->step.outcome.exception = *info->ExceptionRecord;
+    rig_see_exception_worded(exec, info->ExceptionRecord, false);
     if (step->context == RIG_CONTEXT_FILTER && step->heap != NULL && subject->HeapFree != NULL) {
         EXCEPTION_RECORD record;
         struct using using = {subject, step->heap->handle, false};
@@ -198,6 +199,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     exec->starved = false;
     exec->routine_odd = false;
     exec->routine_raised = false;
+    exec->routine_raises = false;
     exec->reentries = 0;
     exec->body = body;
     step->second = step->second && second_may(exec, step);
@@ -239,6 +241,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
         outcome->value = 0;
     }
     rig_watch_after(exec);
+    rig_see_report_worded(exec);
     rig_refusal_after(exec, step);
     if (step->second) {
         step->heap->second_count++;

@@ -101,6 +101,7 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
     case RIG_ROUTINE_RAISE:
         exec->starved = true;
         exec->routine_raised = true;
+        exec->routine_raises = true;
         exec->subject->RaiseException(RIG_ROUTINE_CODE, 0, 0, NULL);
         return (NTSTATUS)STATUS_NO_MEMORY;
     case RIG_ROUTINE_ELSEWHERE:

@@ -187,8 +187,10 @@ bool rig_do_RAISE(struct rig_exec *exec, struct rig_step *step)
 
 static LONG RIG_NTAPI handler(EXCEPTION_POINTERS *info)
 {
-    (void)info;
-    rig_exec_now->handler_runs++;
+    struct rig_exec *exec = rig_exec_now;
+    rig_see_exception_worded(exec, info->ExceptionRecord, exec->routine_raises);
+    exec->routine_raises = false;
+    exec->handler_runs++;
     return EXCEPTION_CONTINUE_SEARCH;
 }
 

@@ -433,6 +433,7 @@ static bool do_exit(struct rig_exec *exec, struct rig_step *step)
     exec->watched.made = true;
     call.kind = CALL_END;
     rig_call(exec, step, service);
+    rig_see_end_worded(exec);
     return rig_judge(exec, step);
 }
 

@@ -223,6 +223,7 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     exec->gone_count = 0;
     memset(&exec->verdict, 0, sizeof(exec->verdict));
     memset(&exec->step, 0, sizeof(exec->step));
+    memset(&exec->worded, 0, sizeof(exec->worded));
     memset(&exec->parameters, 0, sizeof(exec->parameters));
     exec->parameters.Length = sizeof(exec->parameters);
     exec->has_parameters = false;

@@ -89,6 +89,15 @@ struct rig_section {
 
 #define RIG_STARTS_MAX 4096u
 
+#define RIG_WORDED_CODES 64u
+
+/* What was looked at in words in this run. */
+struct rig_worded {
+    uint8_t stops[RIG_WORDED_CODES]; /* by code, counted around */
+    unsigned stacks;
+    unsigned reports;
+};
+
 /* Plans of this run, and what they led to. */
 struct rig_planning {
     struct fault_plan over;         /* laid over each run; kind NONE: none */
@@ -154,6 +163,7 @@ struct rig_exec {
     struct rig_watch watch;     /* the verifier, where the program wants one */
     struct rig_watched watched; /* and this step */
     size_t watch_from;          /* stops told before the call in progress */
+    struct rig_worded worded;
 
     /* The call in progress, for filters, routines and handlers. */
     void (*body)(void *exec);
@@ -164,6 +174,7 @@ struct rig_exec {
     bool starved;
     bool routine_odd;
     bool routine_raised;
+    bool routine_raises; /* and nobody heard of it yet */
     unsigned reentries;
 };
 
@@ -270,6 +281,13 @@ void rig_see_growth(struct rig_exec *exec, struct rig_step *step);
 bool rig_free_watched(const struct rig_exec *exec, const struct rig_step *step);
 void rig_see_freed(struct rig_exec *exec, struct rig_step *step);
 void rig_see_spare(struct rig_exec *exec, struct rig_step *step);
+
+/* see_words.c: what the subject says in words of the stops and the report of the call just made; of
+ * an exception, in its filter or handler, inside a heap call or not; of the end of the process. */
+void rig_see_stops_worded(struct rig_exec *exec);
+void rig_see_report_worded(struct rig_exec *exec);
+void rig_see_exception_worded(struct rig_exec *exec, const EXCEPTION_RECORD *record, bool inside);
+void rig_see_end_worded(struct rig_exec *exec);
 
 /* memory_*.c: RIG_HEAP_COUNT * RIG_BASE_BYTES of address space, aligned to 64 KiB; access to part
  * of it; forgetting its contents. */

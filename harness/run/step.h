@@ -58,6 +58,18 @@ struct rig_outcome {
     bool other_error_kept; /* made by the second thread: the first one's last error is as it was */
 };
 
+/* What was said in words in a step, so often, and how often other than in numbers. */
+struct rig_words {
+    unsigned stops;
+    unsigned stops_wrong;
+    unsigned reports;
+    unsigned reports_wrong;
+    unsigned exceptions;
+    unsigned exceptions_wrong;
+    unsigned ends;
+    unsigned ends_wrong;
+};
+
 /* What walks and summaries of all heaps show together. */
 struct rig_shown {
     unsigned heap_count;
@@ -182,6 +194,7 @@ struct rig_step {
     enum rig_expect expect;        /* allocating operations */
 
     struct rig_outcome outcome;
+    struct rig_words words;
     struct rig_sight sight;
 
     /* CREATE: as passed. PARAMETER fields that were set have their bit, by order in the structure.

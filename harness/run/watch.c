@@ -163,6 +163,7 @@ void rig_watch_after(struct rig_exec *exec)
         (void)exec->subject->stops(exec->watch_from + idx, &watched->told[idx]);
     }
     exec->subject->verified(&watched->after);
+    rig_see_stops_worded(exec);
 }
 
 /* ---- What must be told ---------------------------------------------------------------------- */

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SPAN_BYTES ((size_t)256 << 20)
@@ -32,6 +33,7 @@ static struct {
     struct nth_pages pages;
     uint64_t reports;
     struct rig_report report;
+    struct nth_report reported; /* the same as core has it */
     bool open;    /* its pages stay accessible */
     bool planned; /* a plan is laid over the run: the reset at its end is part of it */
     struct nth_locks locks;
@@ -45,6 +47,8 @@ static struct {
     uint64_t clock_ms; /* of the verifier */
     size_t stop_count; /* since it was switched on */
     struct rig_stop stops[STOPS_MAX];
+    struct nth_stop stopped[STOPS_MAX]; /* the same as core has them */
+    int log;                            /* of the verifier, a file in memory; 0: none */
     struct nth_balance lost; /* reservations whose descriptors were overwritten, by now */
 } core;
 
@@ -181,8 +185,10 @@ static void core_report(void *context, const struct nth_report *report)
         .reason = nth_reason_name(report->reason),
         .heap = report->heap,
         .block = report->block,
+        .field = report->field,
         .call = report->call,
     };
+    core.reported = *report;
 }
 
 /* Asked for by a heap that found corruption, inside a guarded call: the call is left by the status
@@ -286,6 +292,7 @@ static void put_innermost(char name[16], const struct nth_trace *trace)
 static void core_stop(void *context, const struct nth_stop *stop)
 {
     (void)context;
+    core.stopped[core.stop_count % STOPS_MAX] = *stop;
     struct rig_stop *kept = &core.stops[core.stop_count++ % STOPS_MAX];
     *kept = (struct rig_stop){
         .code = stop->code,
@@ -322,16 +329,35 @@ static bool full(const struct nth_verifier_settings *settings)
 }
 
 /* Sums and lists that the end of the process would write go to memory: fuzzing services have no
- * /dev. */
+ * /dev. Odd seeds have them as text. */
 static void put_log(struct nth_verifier_settings *settings)
 {
-    static int file = -1;
-    if (file < 0) {
-        file = memfd_create("verifier", MFD_CLOEXEC);
+    if (core.log == 0) {
+        core.log = memfd_create("verifier", MFD_CLOEXEC);
     }
-    if (file >= 0 && ftruncate(file, 0) == 0) {
-        (void)snprintf(settings->log, sizeof(settings->log), "/proc/self/fd/%d", file);
+    if (core.log > 0) {
+        (void)snprintf(settings->log, sizeof(settings->log), "/proc/self/fd/%d", core.log);
     }
+    settings->plain_log = settings->seed % 2u != 0;
+}
+
+static void core_verify_end(void)
+{
+    if (core.log > 0) {
+        (void)!ftruncate(core.log, 0);
+    }
+    nth_verifier_exit();
+}
+
+static size_t core_end_text(char *text, size_t bytes)
+{
+    struct stat status;
+    const ssize_t len = core.log > 0 && bytes > 0 ? pread(core.log, text, bytes - 1, 0) : 0;
+    if (len <= 0 || fstat(core.log, &status) != 0) {
+        return 0;
+    }
+    text[len] = '\0';
+    return (size_t)status.st_size;
 }
 
 static BOOLEAN core_verify(const char *text)
@@ -365,6 +391,14 @@ static size_t core_stops(size_t idx, struct rig_stop *stop)
         *stop = core.stops[idx % STOPS_MAX];
     }
     return core.stop_count;
+}
+
+static size_t core_stop_text(size_t idx, bool json, bool stacks, char *text, size_t bytes)
+{
+    if (idx >= core.stop_count || core.stop_count - idx > STOPS_MAX) {
+        return 0;
+    }
+    return nth_verifier_stop_text(&core.stopped[idx % STOPS_MAX], json, stacks, text, bytes);
 }
 
 static void core_verified(struct rig_verified *told)
@@ -590,6 +624,11 @@ static uint64_t core_reports(struct rig_report *last)
     return core.reports;
 }
 
+static size_t core_report_text(char *text, size_t bytes)
+{
+    return nth_report_text(&core.reported, text, bytes);
+}
+
 struct visiting {
     BOOLEAN (*visit)(void *context, const struct rig_field *field);
     void *context;
@@ -658,6 +697,8 @@ const struct rig_subject *rig_subject_core(void)
         .peek = nth_peek,
         .holdings = core_holdings,
         .reports = core_reports,
+        .report_text = core_report_text,
+        .exception_text = nth_exception_text,
         .ended = core_ended,
         .interrupt = core_interrupt,
         .tell_waits = core_tell_waits,
@@ -667,13 +708,15 @@ const struct rig_subject *rig_subject_core(void)
         .module_unload = nth_verifier_module_unload,
         .module_close = nth_verifier_dlclose,
         .stops = core_stops,
+        .stop_text = core_stop_text,
         .verified = core_verified,
         .allocations = core_allocations,
         .logged = core_logged,
         .lowres = nth_verifier_lowres,
         .clock = core_clock,
         .stop_set = nth_verifier_stop_set,
-        .verify_end = nth_verifier_exit,
+        .verify_end = core_verify_end,
+        .end_text = core_end_text,
         .global_flags = RtlGetNtGlobalFlags,
 #define RIG_CALL(result, name, arguments) .name = name,
 #include <heaprig/calls.def>

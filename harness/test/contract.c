@@ -205,7 +205,7 @@ static void a_ruling_wants_exactly_one_row(void **state)
     const size_t count = rulings_fill();
     assert_true(parse(HEADER));
     lacks_are(count, "");
-    lacks_are(count - 1, "D104: no row in clauses.def\n");
+    lacks_are(count - 1, "D108: no row in clauses.def\n");
     rows[0] = rows[1];
     lacks_are(count, "D1: no row in clauses.def\nD2: several rows in clauses.def\n");
 }
@@ -217,11 +217,11 @@ static void a_row_wants_something_that_it_is_for(void **state)
     assert_true(parse(HEADER ROW("A-1", "no: so")));
     rows[count++] = (struct rig_disposition){"A-1", RIG_JUDGED, (enum rig_clause)0, NULL};
     rows[count++] = (struct rig_disposition){"A-2", RIG_JUDGED, (enum rig_clause)0, NULL};
-    rows[count++] = (struct rig_disposition){"D105", RIG_JUDGED, (enum rig_clause)0, NULL};
+    rows[count++] = (struct rig_disposition){"D120", RIG_JUDGED, (enum rig_clause)0, NULL};
     rows[count++] = (struct rig_disposition){"D01", RIG_JUDGED, (enum rig_clause)0, NULL};
     lacks_are(count, "A-1: a row in clauses.def, and the contract says it cannot be tested\n"
                      "A-2: a row in clauses.def, and no clause or ruling of that name\n"
-                     "D105: a row in clauses.def, and no clause or ruling of that name\n"
+                     "D120: a row in clauses.def, and no clause or ruling of that name\n"
                      "D01: a row in clauses.def, and no clause or ruling of that name\n");
 }
 

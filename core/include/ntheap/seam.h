@@ -162,6 +162,15 @@ struct nth_report {
 const char *nth_reason_name(enum nth_reason reason);
 const char *nth_reason_text(enum nth_reason reason);
 
+/** A report as one line, as standard error has it where no hook is set:
+ *
+ *     heaprig: RtlFreeHeap: heap 0x..., block 0x..., field block.header: SENTENCE (DOUBLE_FREE)
+ *
+ * with "no field" where it has none. Ends in a new line and NUL, cut to `text_bytes` (0: `text` may
+ * be NULL). Returns the bytes of the whole line, the NUL left out. Allocates nothing.
+ * Units: bytes. Errors: none. Source: DESIGN, Seam. */
+size_t nth_report_text(const struct nth_report *report, char *text, size_t text_bytes);
+
 /** What a rig may replace; NULL members mean the default. */
 struct nth_seam {
     const struct nth_pages *pages;

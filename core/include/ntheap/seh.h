@@ -92,6 +92,20 @@ void RaiseException(DWORD dwExceptionCode, DWORD dwExceptionFlags, DWORD nNumber
  * Source: DESIGN, Exceptions. */
 void nth_rethrow(const EXCEPTION_RECORD *record);
 
+/** An exception in words, for a filter or handler that keeps a log:
+ *
+ *     exception 0xE0000001 at 0x7F5C1A2B3C4D in RtlAllocateHeap
+ *
+ * with the heap call that the calling thread is in, or "no heap call": a CommitRoutine raises in
+ * one, a fault may happen in one; what a call raises itself it raises when it is done. Ends in NUL,
+ * cut to `text_bytes` (0: `text` may be NULL). Returns the bytes of all of it, the NUL left out.
+ * May be called inside a signal handler.
+ *
+ * Units:  bytes.
+ * Errors: none. `record` must be readable.
+ * Source: DESIGN, Exceptions. */
+SIZE_T nth_exception_text(const EXCEPTION_RECORD *record, char *text, SIZE_T text_bytes);
+
 /** Have `Handler` asked before any filter, in every thread; before all other handlers when
  * `First` is nonzero, after them otherwise. It answers EXCEPTION_CONTINUE_EXECUTION or
  * EXCEPTION_CONTINUE_SEARCH, and any other answer counts as the latter. An exception raised by a

@@ -276,6 +276,30 @@ SIZE_T nth_verifier_stop_count(void);
  * Units: none. Errors: NULL when out of range. Source: D94. */
 const struct nth_stop *nth_verifier_stop_at(SIZE_T idx);
 
+/** A stop in words, as the log has it: lines of text, or with `json` one JSON object in one line.
+ *
+ *     heaprig: stop 0x7 Heaps DOUBLE_FREE: a block freed twice
+ *         parameters    0x7f5c10000000 0x7f5c10001010 0x64 0
+ *         noticed at    #0 program!main+0x5a              (with `stacks`, "module" before it)
+ *
+ *     {"kind":"stop","code":7,"layer":"Heaps","name":"DOUBLE_FREE","text":"a block freed twice",
+ *      "parameters":["0x7f5c10000000","0x7f5c10001010","0x64","0"],"process":9,"thread":9,
+ *      "module":"...","noticed":["program!main+0x5a"],"allocated":[...],"freed":[...]}
+ *
+ * For hooks of one's own. Ends in NUL, and has no room past `text_bytes` (0: `text` may be NULL).
+ * What is too long loses frames first, outermost of the last stack first, so that JSON is whole in
+ * 4,096 bytes; then its end. `stop` is a hook's, one of nth_verifier_stop_at, or a copy of such,
+ * until the verifier is off. With `stacks` it reads the files of modules.
+ *
+ * Returns the bytes of all of it, the NUL left out: `text_bytes` or more when something was left
+ * out.
+ *
+ * Units:  bytes.
+ * Errors: none.
+ * Source: D94, D95. */
+SIZE_T nth_verifier_stop_text(const struct nth_stop *stop, BOOLEAN json, BOOLEAN stacks, char *text,
+                              SIZE_T text_bytes);
+
 /** Set what the stop with this layer and name does: report bits (0 switches it off), flavor bits.
  *
  * Units:  none.

@@ -42,7 +42,8 @@ struct rig_report {
     const char *reason; /* "DOUBLE_FREE", static */
     HANDLE heap;
     PVOID block;
-    const char *call; /* "RtlFreeHeap", static */
+    const char *field; /* static, or NULL */
+    const char *call;  /* "RtlFreeHeap", static */
 };
 
 /** One piece of metadata, as the subject describes itself to faults. */
@@ -224,6 +225,12 @@ struct rig_subject {
     /** Number of reports since reset, the last one in *last. NULL: it makes none. */
     uint64_t (*reports)(struct rig_report *last);
 
+    /** The last report, and an exception (asked for in its filter), in words: at most `bytes` of
+     * them, a NUL among them. The answer is the bytes of all that there is to say, as snprintf's.
+     * NULL: it has no words. */
+    size_t (*report_text)(char *text, size_t bytes);
+    size_t (*exception_text)(const EXCEPTION_RECORD *record, char *text, size_t bytes);
+
     /** Have `wait` called, in the waiting thread, whenever a call is about to wait for a lock that
      * another thread holds. NULL: programs' second thread is left out. */
     void (*tell_waits)(void (*wait)(void));
@@ -249,6 +256,10 @@ struct rig_subject {
      */
     size_t (*stops)(size_t idx, struct rig_stop *stop);
 
+    /** The same in words, as report_text: as lines or as a JSON object, with its stacks or without.
+     * 0: it is not remembered. */
+    size_t (*stop_text)(size_t idx, bool json, bool stacks, char *text, size_t bytes);
+
     /** What it sums up. */
     void (*verified)(struct rig_verified *sums);
 
@@ -270,6 +281,9 @@ struct rig_subject {
 
     /** What it would tell at the end of the process. */
     void (*verify_end)(void);
+
+    /** And what that was, as report_text; 0: not known. */
+    size_t (*end_text)(char *text, size_t bytes);
 
     /** The global flags in force. */
     ULONG (*global_flags)(void);

@@ -54,7 +54,7 @@ while [ $# -gt 0 ]; do
     --missed) missed=yes ;;
     --no-random) unguided=no ;;
     --only)
-        [[ ${2-} =~ ^[0-9]{2}$ ]] || die 2 "--only '${2-}': expected two digits"
+        [[ ${2-} =~ ^[0-9]{2,3}$ ]] || die 2 "--only '${2-}': expected a bug's number"
         only+=("$2")
         shift
         ;;
@@ -80,9 +80,9 @@ done
 [ "$engine" = libfuzzer ] || unguided=no
 cd "$(dirname "$0")/.."
 bugs=()
-for patch in harness/planted/[0-9][0-9]-*.patch; do
+for patch in harness/planted/[0-9]*-*.patch; do
     name=$(basename "$patch" .patch)
-    if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" ${name:0:2} "* ]]; then
+    if [ ${#only[@]} -eq 0 ] || [[ " ${only[*]} " == *" ${name%%-*} "* ]]; then
         bugs+=("$name")
     fi
 done
@@ -168,9 +168,9 @@ fuzzers=()
 targets=()
 for name in "${bugs[@]}"; do
     fuzzer=$(target_of "$name")
-    targets+=("planted_${name:0:2}")
+    targets+=("planted_${name%%-*}")
     if [ "$unguided" = yes ] && [ "$fuzzer" = ops_fuzzer ]; then
-        targets+=("random_${name:0:2}")
+        targets+=("random_${name%%-*}")
     fi
     if [[ " ${fuzzers[*]} " != *" $fuzzer "* ]]; then
         fuzzers+=("$fuzzer")
@@ -270,7 +270,7 @@ start() {
 
 declare -A results
 for name in "${bugs[@]}"; do
-    planted=$build/bin/planted_${name:0:2}
+    planted=$build/bin/planted_${name%%-*}
     corpus=$build/corpus/$(target_of "$name")
     mark=$({ cat "$planted" && find "$corpus" -type f -exec sha256sum {} + | sort; } | sha256sum)
     results[$name]=$dir/results/$name/${mark:0:16}
@@ -291,11 +291,11 @@ fuzzed() {
 for ((seed = 1; seed <= seeds; seed++)); do
     for name in "${bugs[@]}"; do
         fuzzed "$name" || continue
-        fuzzing "$build/bin/planted_${name:0:2}" "$(target_of "$name")" "$seed"
+        fuzzing "$build/bin/planted_${name%%-*}" "$(target_of "$name")" "$seed"
         start "${results[$name]}/fuzzing.$seconds.$seed" $((seconds + 60)) "${command[@]}"
         if [ "$seed" -eq 1 ] && [ "$unguided" = yes ] && [ "$(target_of "$name")" = ops_fuzzer ]; then
             start "${results[$name]}/random.$seconds" $((seconds + 60)) \
-                "$build/bin/random_${name:0:2}" "$seconds" 1
+                "$build/bin/random_${name%%-*}" "$seconds" 1
         fi
         if [ -t 2 ]; then
             printf '\r%s, seed %s\033[K' "$name" "$seed" >&2

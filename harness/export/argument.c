@@ -419,8 +419,11 @@ void rig_emit_put_argument(struct emit *emit, struct text *text, const struct ta
         rig_emit_put(text, "NULL");
         break;
     case 'X':
-        emit->uses_handler = emit->uses_handler || value != 0;
-        rig_emit_put(text, value == 0 ? "NULL" : "handler");
+        if (value == 0) {
+            rig_emit_put(text, "NULL");
+        } else {
+            rig_emit_put(text, "handler_%s", rig_handler_kind((RIG_VECTORED_HANDLER)value));
+        }
         break;
     default:
         rig_emit_put(text, "0");

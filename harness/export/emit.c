@@ -342,7 +342,10 @@ static void pieces_write(const struct emit *emit, FILE *out)
     piece_if(out, emit->uses_differs, "differs");
     piece_if(out, emit->uses_routine, "routine");
     piece_if(out, emit->uses_listing, "listing");
-    piece_if(out, emit->uses_handler, "handler");
+    piece_if(out, says(emit, "handler_searches"), "handler_searches");
+    piece_if(out, says(emit, "handler_continues"), "handler_continues");
+    piece_if(out, says(emit, "handler_takes"), "handler_takes");
+    piece_if(out, says(emit, "handler_babbles"), "handler_babbles");
     piece_if(out, emit->uses_balance, "balance");
     piece_if(out, emit->uses_thread, "thread");
     piece_if(out, emit->uses_wait, "thread_wait");

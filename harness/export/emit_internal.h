@@ -74,7 +74,7 @@ struct emit {
     bool uses_out, uses_user_flags;
     bool uses_summary, uses_information, uses_array, uses_parameters;
     bool uses_walk_rtl, uses_walk_win32, uses_fill, uses_differs, uses_routine, uses_listing;
-    bool uses_handler, uses_handler_handle, uses_balance, uses_thread, uses_wait, uses_filter;
+    bool uses_handler_handle, uses_balance, uses_thread, uses_wait, uses_filter;
     bool uses_refuse, uses_call, uses_length, uses_raise;
     const char *lack;
 };

@@ -93,6 +93,10 @@ void rig_rules_blocks(struct rig_judge *judge, const struct rig_step *step)
     case RIG_OP_RAISE:
         rig_rules_raise(judge, step);
         break;
+    case RIG_OP_ADD_VECTORED:
+    case RIG_OP_REMOVE_VECTORED:
+        rig_rules_vectored(judge, step);
+        break;
     case RIG_OP_DOS_ERROR:
         rig_rules_dos_error(judge, step);
         break;

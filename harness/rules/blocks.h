@@ -39,8 +39,9 @@ void rig_rules_set_user_flags(struct rig_judge *judge, const struct rig_step *st
 void rig_rules_user_made(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_user_resized(struct rig_judge *judge, const struct rig_step *step);
 
-/* blocks_raise.c: RAISE, DOS_ERROR, the critical sections. */
+/* blocks_raise.c: RAISE, vectored handlers, DOS_ERROR, the critical sections. */
 void rig_rules_raise(struct rig_judge *judge, const struct rig_step *step);
+void rig_rules_vectored(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_dos_error(struct rig_judge *judge, const struct rig_step *step);
 void rig_rules_section(struct rig_judge *judge, const struct rig_step *step);
 

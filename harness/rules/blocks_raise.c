@@ -3,15 +3,37 @@
  * Rules on raising exceptions by hand, on error codes of statuses, on critical sections. */
 #include "blocks.h"
 
+#include <string.h>
+
 #define RESERVED_CODE_BIT 0x10000000u
+#define HANDLERS_MAX 64u
 
 /* ---- RaiseException ---- */
 
-/* A filter continued what may not be continued: another exception takes its place. */
+/* A vectored handler continued. */
+static bool handler_continued(const struct rig_step *step)
+{
+    return step->vectored.continues && step->outcome.handler_runs > 0;
+}
+
+/* A filter or handler continued what may not be continued: another exception takes its place. */
 static bool replaced(const struct rig_step *step)
 {
-    return step->context == RIG_CONTEXT_CONTINUE && step->outcome.filter_runs > 0 &&
+    return (rig_continued(step) || handler_continued(step)) &&
            (step->raise_flags & EXCEPTION_NONCONTINUABLE) != 0;
+}
+
+static bool asked_as_due(const struct rig_step *step)
+{
+    const struct rig_vectored *vectored = &step->vectored;
+    return step->outcome.handler_runs == vectored->due_count &&
+           memcmp(vectored->asked, vectored->due, vectored->due_count) == 0;
+}
+
+/* The call returns, and no filter was asked. */
+static bool went_on(const struct rig_step *step)
+{
+    return !step->outcome.raised && step->outcome.value == 1 && step->outcome.filter_runs == 0;
 }
 
 static DWORD count_given(const struct rig_step *step)
@@ -43,7 +65,9 @@ void rig_rules_raise(struct rig_judge *judge, const struct rig_step *step)
     const bool raised = rig_raised_any(step);
     const bool plain = raised && !replaced(step);
     const DWORD marks = EXCEPTION_NONCONTINUABLE;
-    CLAUSE(SEH_01, true, raised);
+    const bool goes_on = handler_continued(step) && !replaced(step);
+    CLAUSE(SEH_01, !goes_on, raised);
+    CLAUSE(D109, step->vectored.due_count > 0, asked_as_due(step) && (!goes_on || went_on(step)));
     CLAUSE(SEH_02, raised && step->context == RIG_CONTEXT_FILTER,
            step->outcome.raised && step->outcome.filter_runs == 1);
     CLAUSE(SEH_03, plain, record->ExceptionCode == (step->code & ~RESERVED_CODE_BIT));
@@ -54,6 +78,23 @@ void rig_rules_raise(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(SEH_08, plain, arguments_are_there(step));
     CLAUSE(SEH_09, plain, record->ExceptionRecord == NULL);
     CLAUSE(SEH_10, raised, record->ExceptionAddress != NULL);
+}
+
+/* 64 at a time, all of them asked; what is no handler cannot be added, nor what is none be removed. */
+void rig_rules_vectored(struct rig_judge *judge, const struct rig_step *step)
+{
+    const struct rig_vectored *vectored = &step->vectored;
+    if (vectored->crowded) {
+        CLAUSE(D110, true,
+               vectored->crowd + vectored->handlers == HANDLERS_MAX &&
+                   vectored->crowd_asked == vectored->crowd &&
+                   step->outcome.handler_runs == vectored->handlers &&
+                   vectored->crowd_removed == vectored->crowd);
+        return;
+    }
+    CLAUSE(D110, true,
+           (step->outcome.value != 0) == !vectored->nobody && !vectored->removed_again &&
+               !step->outcome.raised);
 }
 
 /* ---- RtlNtStatusToDosError ---- */

@@ -16,6 +16,7 @@ static const struct {
     {"deny", "calls about user values say yes for no and no for yes", &rig_lie_deny},
     {"section", "critical sections raise and cannot be had", &rig_lie_section},
     {"silence", "RaiseException raises nothing", &rig_lie_silence},
+    {"handles", "vectored handlers are there when they are not, and the reverse", &rig_lie_handles},
     {"block", "a block where there is none", &rig_lie_block},
     {"status", "a status in the place of a pointer", &rig_lie_status},
     {"overlap", "a block that somebody has already", &rig_lie_overlap},

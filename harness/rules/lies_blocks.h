@@ -14,6 +14,7 @@ extern const struct rig_subject rig_lie_contrary;
 extern const struct rig_subject rig_lie_deny;
 extern const struct rig_subject rig_lie_section;
 extern const struct rig_subject rig_lie_silence;
+extern const struct rig_subject rig_lie_handles;
 
 /* lies_give.c: calls succeed that did not, or give what is not right. */
 extern const struct rig_subject rig_lie_block;

@@ -180,3 +180,22 @@ static void RIG_NTAPI silence(DWORD code, DWORD flags, DWORD count, const ULONG_
 }
 
 const struct rig_subject rig_lie_silence = {.RaiseException = silence};
+
+/* ---- handles: a vectored handler is said to be there when it is not, and the reverse ---- */
+
+static PVOID RIG_NTAPI handles_add(ULONG first, RIG_VECTORED_HANDLER handler)
+{
+    static char nobody[2];
+    (void)first;
+    return handler == NULL ? nobody : NULL;
+}
+
+static ULONG RIG_NTAPI handles_remove(PVOID handle)
+{
+    return !rig_honest->RemoveVectoredExceptionHandler(handle);
+}
+
+const struct rig_subject rig_lie_handles = {
+    .AddVectoredExceptionHandler = handles_add,
+    .RemoveVectoredExceptionHandler = handles_remove,
+};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Operations on the process: its heaps, statuses and last error, what memory there is, exceptions,
- * vectored handlers, critical sections. */
+ * critical sections. */
 #include "exec_internal.h"
 
 #include <string.h>
@@ -181,62 +181,9 @@ bool rig_do_RAISE(struct rig_exec *exec, struct rig_step *step)
     for (unsigned idx = 0; idx < EXCEPTION_MAXIMUM_PARAMETERS + 2u; idx++) {
         step->raise_arguments[idx] = (ULONG_PTR)idx * 0x1111u + record->value;
     }
+    rig_handlers_due(exec, step);
     rig_call(exec, step, call_raise);
     return rig_judge(exec, step);
-}
-
-static LONG RIG_NTAPI handler(EXCEPTION_POINTERS *info)
-{
-    struct rig_exec *exec = rig_exec_now;
-    rig_see_exception_worded(exec, info->ExceptionRecord, exec->routine_raises);
-    exec->routine_raises = false;
-    exec->handler_runs++;
-    return EXCEPTION_CONTINUE_SEARCH;
-}
-
-static void call_add_handler(void *context)
-{
-    struct rig_exec *exec = context;
-    struct rig_step *step = &exec->step;
-    step->outcome.value =
-        (uintptr_t)exec->subject->AddVectoredExceptionHandler(step->record->arg & 1u, handler);
-}
-
-bool rig_do_ADD_VECTORED(struct rig_exec *exec, struct rig_step *step)
-{
-    unsigned idx = 0;
-    while (idx < RIG_HANDLER_COUNT && exec->handlers[idx] != NULL) {
-        idx++;
-    }
-    if (idx == RIG_HANDLER_COUNT) {
-        step->nothing = true;
-        return true;
-    }
-    step->object_idx = idx;
-    rig_call(exec, step, call_add_handler);
-    if (!rig_judge(exec, step)) {
-        return false;
-    }
-    exec->handlers[idx] = (PVOID)step->outcome.value;
-    return true;
-}
-
-static void call_remove_handler(void *context)
-{
-    struct rig_exec *exec = context;
-    struct rig_step *step = &exec->step;
-    step->outcome.value =
-        exec->subject->RemoveVectoredExceptionHandler(exec->handlers[step->object_idx]);
-}
-
-bool rig_do_REMOVE_VECTORED(struct rig_exec *exec, struct rig_step *step)
-{
-    rig_call(exec, step, call_remove_handler);
-    if (!rig_judge(exec, step)) {
-        return false;
-    }
-    exec->handlers[step->object_idx] = NULL;
-    return true;
 }
 
 /* ---- Critical sections ---- */

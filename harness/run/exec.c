@@ -211,6 +211,7 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     memset(exec->cursors, 0, sizeof(exec->cursors));
     memset(exec->sections, 0, sizeof(exec->sections));
     memset(exec->handlers, 0, sizeof(exec->handlers));
+    exec->handler_count = 0;
     memset(exec->changes, 0, sizeof(exec->changes));
     memset(exec->damaged, 0, sizeof(exec->damaged));
     memset(&exec->damages, 0, sizeof(exec->damages));

@@ -93,4 +93,7 @@ void rig_exec_features(struct rig_exec *exec, uint8_t *features);
 /* The model as it is, for printing. */
 const struct rig_shadow *rig_exec_shadow(const struct rig_exec *exec);
 
+/* What one of the rig's vectored handlers answers: "searches", "continues", "takes", "babbles". */
+const char *rig_handler_kind(RIG_VECTORED_HANDLER handler);
+
 #endif

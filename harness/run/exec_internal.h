@@ -94,7 +94,7 @@ struct rig_section {
 /* What was looked at in words in this run. */
 struct rig_worded {
     uint8_t stops[RIG_WORDED_CODES]; /* by code, counted around */
-    unsigned stacks;
+    bool stacks;
     unsigned reports;
 };
 
@@ -151,6 +151,9 @@ struct rig_exec {
     struct rig_cursor cursors[RIG_CURSOR_COUNT];
     struct rig_section sections[RIG_SECTION_COUNT];
     PVOID handlers[RIG_HANDLER_COUNT];
+    uint8_t handler_kinds[RIG_HANDLER_COUNT];
+    uint8_t handler_order[RIG_HANDLER_COUNT]; /* in which they are asked: names */
+    unsigned handler_count;
     char *bases; /* RIG_HEAP_COUNT pieces of RIG_BASE_BYTES */
     struct rig_walk walk;
     uint64_t walk_sum;                /* of the last whole walk, see rig_do_WALK */
@@ -174,7 +177,7 @@ struct rig_exec {
     bool starved;
     bool routine_odd;
     bool routine_raised;
-    bool routine_raises; /* and nobody heard of it yet */
+    bool routine_raises; /* and not all handlers have heard of it in the call */
     unsigned reentries;
 };
 
@@ -281,6 +284,9 @@ void rig_see_growth(struct rig_exec *exec, struct rig_step *step);
 bool rig_free_watched(const struct rig_exec *exec, const struct rig_step *step);
 void rig_see_freed(struct rig_exec *exec, struct rig_step *step);
 void rig_see_spare(struct rig_exec *exec, struct rig_step *step);
+
+/* do_vectored.c: who has to be asked when RAISE is made. */
+void rig_handlers_due(struct rig_exec *exec, struct rig_step *step);
 
 /* see_words.c: what the subject says in words of the stops and the report of the call just made; of
  * an exception, in its filter or handler, inside a heap call or not; of the end of the process. */

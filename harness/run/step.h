@@ -70,6 +70,25 @@ struct rig_words {
     unsigned ends_wrong;
 };
 
+#define RIG_ASKED_MAX 16u
+
+/* Vectored handlers, by name (0 to RIG_HANDLER_COUNT - 1). */
+struct rig_vectored {
+    uint8_t due[RIG_ASKED_MAX]; /* RAISE: who must be asked, in this order */
+    unsigned due_count;
+    uint8_t asked[RIG_ASKED_MAX]; /* the first that were: outcome.handler_runs of them */
+    bool continues;               /* RAISE: one of them answers so */
+    unsigned kind;                /* ADD, REMOVE */
+    unsigned handlers;            /* ADD: that were there */
+    bool crowded;                 /* ADD: as many as could be had were added, */
+    unsigned crowd;               /* so many, */
+    unsigned crowd_asked;         /* asked of an exception, */
+    unsigned crowd_removed;       /* and removed */
+    bool nobody;                  /* ADD: NULL was */
+    bool again;                   /* REMOVE: something was removed that was no handler's, */
+    bool removed_again;           /* and was said to be one's */
+};
+
 /* What walks and summaries of all heaps show together. */
 struct rig_shown {
     unsigned heap_count;
@@ -195,6 +214,7 @@ struct rig_step {
 
     struct rig_outcome outcome;
     struct rig_words words;
+    struct rig_vectored vectored;
     struct rig_sight sight;
 
     /* CREATE: as passed. PARAMETER fields that were set have their bit, by order in the structure.

@@ -14,7 +14,7 @@ fail() {
 }
 
 count=0
-for patch in "$source"/harness/planted/[0-9][0-9]-*.patch; do
+for patch in "$source"/harness/planted/[0-9]*-*.patch; do
     name=$(basename "$patch")
     for line in Bug States Trigger 'Seen by'; do
         grep -q "^$line: *[^ ]" "$patch" || fail "$name: no line '$line:'"
@@ -45,7 +45,7 @@ caught=$(jq -s '[.[] | select(.reached and .triggered and .corpus.caught)] | len
 }
 [ "$status" -eq 0 ] || fail "all were caught, and yet the exit status is $status"
 "$source/ci/planted.sh" --list >"$dir/list"
-[ "$(grep -c '^[0-9][0-9]-' "$dir/list")" = "$count" ] || fail "--list does not list $count bugs"
+[ "$(grep -cE '^[0-9]+-' "$dir/list")" = "$count" ] || fail "--list does not list $count bugs"
 for wrong in '--engine x' '--only 00' '--only x' '--seconds' '--wrong'; do
     status=0
     # shellcheck disable=SC2086 # two words

@@ -19,14 +19,6 @@ struct words {
     bool shorter; /* frames were left out */
 };
 
-static struct words words_into(char *text, size_t room)
-{
-    if (room > 0) {
-        text[0] = '\0';
-    }
-    return (struct words){.text = text, .room = room};
-}
-
 /* What does not fit is cut. */
 __attribute__((format(printf, 2, 3))) static void add(struct words *words, const char *format, ...)
 {
@@ -169,7 +161,7 @@ static void add_stop_json(struct words *words, const struct nth_stop *stop, bool
 SIZE_T nth_verifier_stop_text(const struct nth_stop *stop, BOOLEAN json, BOOLEAN stacks, char *text,
                               SIZE_T text_bytes)
 {
-    struct words words = words_into(text, text_bytes);
+    struct words words = {.text = text, .room = text_bytes};
     (json ? add_stop_json : add_stop)(&words, stop, stacks);
     return words.whole;
 }
@@ -178,7 +170,7 @@ SIZE_T nth_verifier_stop_text(const struct nth_stop *stop, BOOLEAN json, BOOLEAN
 
 void nth_words_left(const struct nth_allocation *block, bool json, char *text, size_t text_bytes)
 {
-    struct words words = words_into(text, text_bytes);
+    struct words words = {.text = text, .room = text_bytes};
     if (json) {
         add(&words, "{\"kind\":\"left\",\"address\":\"%p\",\"bytes\":%zu,\"process\":%ld",
             block->user, block->user_bytes, (long)getpid());

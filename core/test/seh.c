@@ -281,6 +281,11 @@ static void an_exception_in_words_names_code_address_and_call(void **state)
     nth_self.call = NULL;
     (void)nth_exception_text(&record, text, sizeof(text));
     assert_string_equal(text, "exception 0x00000123 at 0xAB in no heap call");
+    const EXCEPTION_RECORD far = {.ExceptionAddress = (PVOID)UINTPTR_MAX};
+    (void)nth_exception_text(&far, text, sizeof(text));
+    assert_string_equal(text, sizeof(void *) > 4
+                                  ? "exception 0x00000000 at 0xFFFFFFFFFFFFFFFF in no heap call"
+                                  : "exception 0x00000000 at 0xFFFFFFFF in no heap call");
 }
 
 /* Threads. */

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # Tests that take long and reach next to nothing of core and faults that others do not.
-slow='^(core/(flips|overwrite)|faults/misuse|harness/(census|census_sh|distribution|mingw|rules|transcript))$'
+slow='^(core/(flips|overwrite)|faults/misuse|harness/(census|census_sh|distribution|mingw|rules|transcript)|sweep_verifier)$'
 
 usage() {
     cat <<'TEXT'
@@ -16,9 +16,9 @@ numbers in build/cover/cover.json.
   --all      the slow tests as well, which reach next to nothing more
   --corpus   of the corpus alone, without a unit test: each target over its own folder and
              corpus/regress, verifier_fuzzer once more without modules beside it; heaprig run of
-             attacks and traces; races, four threads with ops_fuzzer's programs and forks; heaprig sweep of
-             oom_fuzzer's and verifier_fuzzer's, one call of each path refused; heaprig census of
-             one change in 20,000
+             attacks and traces; races, four threads with ops_fuzzer's programs and forks, under the
+             verifier too; heaprig sweep of oom_fuzzer's and verifier_fuzzer's, one call of each path
+             refused; heaprig census of one change in 20,000
   --mcdc     of conditions as well: each shown to decide by itself (clang 19; a process that is
              killed or aborts leaves nothing then, so that lines are a little fewer)
   --missing  print every line that is not reached as well (file:line: text)
@@ -145,6 +145,9 @@ else
         replay heaprig sweep --per-path-in-all 1 corpus/verifier_fuzzer
         replay heaprig census --every 20000 --random 2
         replay races 4 --forks 40 corpus/ops_fuzzer corpus/regress
+        for settings in leak,heaps,locks,memory pageheap=full,delayed=100 flags=htc+hfc; do
+            replay races 4 --forks 10 --verify "$settings" corpus/ops_fuzzer corpus/regress
+        done
     else
         tests=(ctest --preset "$preset")
         if [ "$all" = no ]; then

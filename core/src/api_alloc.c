@@ -379,15 +379,19 @@ static BOOLEAN user_info_call(const char *name, HANDLE handle, ULONG flags, PVOI
 {
     struct nth_call call;
     struct nth_target target;
+    const bool full = nth_verifying() && nth_verified_full(handle, block);
     if (nth_verifying()) {
         block = nth_verified_real(block);
     }
+    *info = (struct user_info){.present = false};
     struct nth_heap *heap = nth_call_begin(&call, name, handle, flags);
-    enum nth_status status =
-        heap == NULL || block == NULL ? NTH_BAD_ARGUMENT : nth_target_find(heap, block, &target);
-    status = status == NTH_OK
-                 ? nth_info_read(heap, &target, &info->present, &info->value, &info->flags)
-                 : status;
+    enum nth_status status = heap == NULL || block == NULL ? NTH_BAD_ARGUMENT : NTH_OK;
+    if (status == NTH_OK && !full) { /* a full one has none */
+        status = nth_target_find(heap, block, &target);
+        status = status == NTH_OK
+                     ? nth_info_read(heap, &target, &info->present, &info->value, &info->flags)
+                     : status;
+    }
     if (status == NTH_OK && change != NULL) {
         if (info->present && change(info, context)) {
             nth_info_write(heap, &target, info->value, info->flags);

@@ -102,10 +102,14 @@ static HANDLE create(const struct nth_caller *caller, struct nth_create *wish,
         if (nth_verified_create_refused(caller)) {
             return NULL;
         }
+        nth_verified_changing(true);
     }
     nth_self.call = &call;
     *status = nth_heap_create(wish, &heap);
     nth_self.call = call.outer;
+    if (*status != NTH_OK && nth_verifying()) {
+        nth_verified_changing(false);
+    }
     if (call.thrown) {
         nth_raise(&call.record);
     }
@@ -199,6 +203,9 @@ static NTSTATUS destroy(const struct nth_caller *caller, HANDLE handle)
         return nth_api_status(status);
     }
     struct nth_slot *slot = call.slot;
+    if (nth_verifying()) {
+        nth_verified_changing(true);
+    }
     nth_gate_close(slot);
     nth_process_lock();
     nth_slot_remove(slot); /* from here on the handle is bad, and cannot be found */
@@ -314,8 +321,9 @@ static NTSTATUS list_heaps(ULONG count, PVOID *heaps, ULONG *total)
 ULONG RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
 {
     ULONG total = 0;
+    const uint64_t changes = nth_verifying() ? nth_verified_changes() : 0;
     if (NT_SUCCESS(list_heaps(NumberOfHeaps, ProcessHeaps, &total)) && nth_verifying()) {
-        nth_verified_listing(NTH_CALLER("RtlGetProcessHeaps"), total);
+        nth_verified_listing(NTH_CALLER("RtlGetProcessHeaps"), total, changes);
     }
     return total;
 }
@@ -323,11 +331,12 @@ ULONG RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
 DWORD GetProcessHeaps(DWORD NumberOfHeaps, PHANDLE ProcessHeaps)
 {
     ULONG total = 0;
+    const uint64_t changes = nth_verifying() ? nth_verified_changes() : 0;
     const NTSTATUS status = list_heaps(NumberOfHeaps, ProcessHeaps, &total);
     if (!NT_SUCCESS(status)) {
         nth_api_error(status);
     } else if (nth_verifying()) {
-        nth_verified_listing(NTH_CALLER("GetProcessHeaps"), total);
+        nth_verified_listing(NTH_CALLER("GetProcessHeaps"), total, changes);
     }
     return total;
 }

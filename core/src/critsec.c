@@ -169,5 +169,8 @@ void nth_section_renew(RTL_CRITICAL_SECTION *section)
         section->RecursionCount = 0;
         section->LockCount = FREE_COUNT;
         section->OwningThread = NULL;
+        if (watched()) {
+            nth_section_renewed(section);
+        }
     }
 }

@@ -98,6 +98,7 @@ struct nth_track {
     bool disowned;
     bool hidden;       /* full: its pages are not accessible any more */
     bool plain_resize; /* has user information: moved by the heap itself */
+    ULONG resizing; /* the thread that does, or 0: what surrounds it is nobody else's to look at */
 };
 
 struct nth_section {
@@ -176,6 +177,8 @@ struct nth_verifier {
     struct nth_watched_heap *heaps;
     struct nth_watched_heap *heaps_free;
     unsigned heap_count;
+    unsigned heaps_changing; /* come or go just now */
+    uint64_t heap_changes;   /* beginnings and ends of that, so far */
     /* sections */
     struct nth_section *sections[NTH_VERIFIER_SECTION_HASH];
     struct nth_section *sections_free;
@@ -383,6 +386,8 @@ void nth_page_areas_drop(void);
 
 void nth_section_made(RTL_CRITICAL_SECTION *section, const void *caller);
 void nth_section_deleted(RTL_CRITICAL_SECTION *section, const void *caller);
+/* In a child, before fork is over: the section is free, with another lock maybe. */
+void nth_section_renewed(const RTL_CRITICAL_SECTION *section);
 void nth_section_entered(RTL_CRITICAL_SECTION *section);
 /* True when the section may be used: otherwise a stop was made. */
 bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller);
@@ -420,6 +425,8 @@ BOOLEAN nth_verified_validate(const struct nth_caller *caller, HANDLE handle, UL
 NTSTATUS nth_verified_disown(HANDLE handle, PVOID block);
 /* The heap's own block for a user's; for calls on user values. */
 PVOID nth_verified_real(PVOID block);
+/* A live block of this heap on pages of its own, which the heap knows nothing of. */
+bool nth_verified_full(HANDLE handle, const void *block);
 /* The user's block for an element of a walk, and how many bytes it has; and the other way. */
 void nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead);
 void *nth_verified_hidden(void *data);
@@ -428,7 +435,13 @@ bool nth_verified_create_refused(const struct nth_caller *caller);
 void nth_verified_created(const struct nth_caller *caller, HANDLE handle, ULONG flags);
 bool nth_verified_destroying(const struct nth_caller *caller, HANDLE handle);
 void nth_verified_destroyed(HANDLE handle);
-void nth_verified_listing(const struct nth_caller *caller, ULONG count);
+/* A heap begins to come or to go, or that is over: until then other threads' lists need not add up,
+ * nor in a child that was forked meanwhile. Being created and being destroyed say themselves that
+ * it is over. */
+void nth_verified_changing(bool begins);
+uint64_t nth_verified_changes(void);
+/* After a list of `count` heaps, begun when there had been so many `changes`. */
+void nth_verified_listing(const struct nth_caller *caller, ULONG count, uint64_t changes);
 ULONG nth_verified_create_flags(void);
 /* A hardware fault outside core. */
 void nth_verified_fault(EXCEPTION_RECORD *record, void *context, bool handled);

@@ -64,24 +64,20 @@ static void plain_run(struct plain *plain)
         plain_body(plain);
         return;
     }
-    NT_TRY
-    {
-        NT_TRY
-        {
-            plain_body(plain);
-        }
-        NT_FINALLY
-        {
-            if (NT_ABNORMAL_TERMINATION()) {
-                nth_look_end(plain->look);
-            }
-        }
-        NT_END_TRY
+    NT_TRY{NT_TRY{plain_body(plain);
+}
+NT_FINALLY
+{
+    if (NT_ABNORMAL_TERMINATION()) {
+        nth_look_end(plain->look);
     }
-    NT_EXCEPT(violation, plain->look) /* which takes nothing */
-    {
-    }
-    NT_END_TRY
+}
+NT_END_TRY
+}
+NT_EXCEPT(violation, plain->look) /* which takes nothing */
+{
+}
+NT_END_TRY
 }
 
 /* ---- What a block should be like ---- */
@@ -475,12 +471,23 @@ static enum nth_status resize_by_hand(struct nth_look *look, ULONG flags, SIZE_T
     return NTH_OK;
 }
 
+/* Between the block's going and the note of where it went, others may look at whole heaps. One that
+ * an exception leaves half way stays so until it is resized again. */
+static void resizing(struct nth_track *track, ULONG thread)
+{
+    void *outer = nth_verifier_enter();
+    track->resizing = thread;
+    nth_verifier_leave(outer);
+}
+
 static enum nth_status resize_tracked(struct nth_look *look, ULONG flags, SIZE_T bytes,
                                       void **moved)
 {
     const bool full = look->track->kind == NTH_TRACK_FULL;
+    resizing(look->track, nth_thread_number());
     const enum nth_status status =
         full ? resize_full(look, flags, bytes) : resize_plain(look, flags, bytes);
+    resizing(look->track, 0);
     *moved = look->track->user;
     return status == NTH_ABSENT ? resize_by_hand(look, flags, bytes, moved) : status;
 }

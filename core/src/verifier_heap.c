@@ -62,6 +62,16 @@ PVOID nth_verified_real(PVOID block)
     return real;
 }
 
+bool nth_verified_full(HANDLE handle, const void *block)
+{
+    void *outer = nth_verifier_enter();
+    const struct nth_track *track = nth_track_find(block);
+    const bool full = track != NULL && track->state == NTH_ALLOCATION_LIVE &&
+                      track->kind == NTH_TRACK_FULL && track->heap == handle;
+    nth_verifier_leave(outer);
+    return full;
+}
+
 /* A busy element whose data is the heap's own block is shown as the program knows it. */
 void nth_verified_shown(void **data, uint64_t *bytes, uint64_t *overhead)
 {
@@ -119,6 +129,14 @@ ULONG nth_verified_create_flags(void)
     return flags;
 }
 
+void nth_verified_changing(bool begins)
+{
+    void *outer = nth_verifier_enter();
+    nth_verifier.heaps_changing += begins ? 1u : -1u;
+    nth_verifier.heap_changes++;
+    nth_verifier_leave(outer);
+}
+
 void nth_verified_created(const struct nth_caller *caller, HANDLE handle, ULONG flags)
 {
     struct nth_look look = {.caller = caller, .handle = handle};
@@ -127,6 +145,7 @@ void nth_verified_created(const struct nth_caller *caller, HANDLE handle, ULONG 
     (void)nth_watched_of(handle);
     nth_verifier.heap_count++;
     nth_verifier_leave(outer);
+    nth_verified_changing(false);
     if (nth_verifier_has(NTH_VERIFY_MEMORY) && (flags & HEAP_CREATE_ENABLE_EXECUTE) != 0) {
         nth_look_stop(&look, NTH_STOP_EXECUTABLE_HEAP, 0, 0, 0, 0);
     }
@@ -193,9 +212,18 @@ void nth_verified_destroyed(HANDLE handle)
     }
     all->heap_count--;
     nth_verifier_leave(outer);
+    nth_verified_changing(false);
 }
 
-void nth_verified_listing(const struct nth_caller *caller, ULONG count)
+uint64_t nth_verified_changes(void)
+{
+    void *outer = nth_verifier_enter();
+    const uint64_t changes = nth_verifier.heap_changes;
+    nth_verifier_leave(outer);
+    return changes;
+}
+
+void nth_verified_listing(const struct nth_caller *caller, ULONG count, uint64_t changes)
 {
     struct nth_look look = {.caller = caller};
     const ULONG process = nth_load_acquire(&nth_process.process_heap) != NULL;
@@ -204,8 +232,9 @@ void nth_verified_listing(const struct nth_caller *caller, ULONG count)
     }
     void *outer = nth_verifier_enter();
     const ULONG known = nth_verifier.heap_count + process;
+    const bool still = nth_verifier.heaps_changing == 0 && nth_verifier.heap_changes == changes;
     nth_verifier_leave(outer);
-    if (known != count) {
+    if (still && known != count) {
         nth_look_stop(&look, NTH_STOP_CORRUPTED_HEAP_LIST, count, known, 0, 0);
     }
 }

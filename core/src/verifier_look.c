@@ -179,11 +179,12 @@ bool nth_look_starved(const struct nth_look *look, ULONG kind)
 /* A block of the heap whose surroundings, or filling, are not as they were left. */
 bool nth_sweep_damaged(struct nth_sweep *sweep)
 {
+    const ULONG self = nth_thread_number();
     void *outer = nth_verifier_enter();
     for (size_t idx = 0; idx < nth_verifier.track_room && sweep->code == 0; idx++) {
         for (const struct nth_track *track = nth_verifier.tracks_by_user[idx];
              track != NULL && sweep->code == 0; track = track->chain) {
-            if (track->heap == sweep->handle) {
+            if (track->heap == sweep->handle && (track->resizing == 0 || track->resizing == self)) {
                 sweep->code = track->state == NTH_ALLOCATION_HELD
                                   ? nth_mark_check_held(track)
                                   : nth_mark_check_live(track, &sweep->bad);

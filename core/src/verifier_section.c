@@ -35,6 +35,17 @@ static void remove_known(struct nth_section *known)
     nth_verifier.sections_free = known;
 }
 
+/* The child's only thread: without the lock, which nobody holds and fork does not give out yet. */
+void nth_section_renewed(const RTL_CRITICAL_SECTION *section)
+{
+    struct nth_section *known = find(section);
+    if (known != NULL) {
+        known->owner = 0;
+        known->depth = 0;
+        known->lock = section->LockSemaphore;
+    }
+}
+
 static const struct nth_trace *trace_of(const struct nth_stack *stack)
 {
     return nth_trace_intern(stack);

@@ -397,6 +397,31 @@ static void user_values_stay_with_their_blocks(void **state)
     watch_finish(heap);
 }
 
+/* One on its own pages has none, and says so as any block without does (D49). */
+static void a_full_block_has_no_user_value(void **state)
+{
+    PVOID value = &value;
+    ULONG flags = 7;
+    (void)state;
+    HANDLE heap = watch_begin("pageheap=full");
+    HANDLE other = HeapCreate(0, 0, 0);
+    char *block = HeapAlloc(heap, 0, BYTES);
+    assert_int_equal(RtlGetUserInfoHeap(heap, 0, block, &value, &flags), TRUE);
+    assert_ptr_equal(value, &value);
+    assert_int_equal(flags, 0);
+    SetLastError(0);
+    assert_int_equal(RtlSetUserValueHeap(heap, 0, block, NULL), FALSE);
+    assert_int_equal(GetLastError(), ERROR_INVALID_PARAMETER);
+    assert_int_equal(RtlSetUserFlagsHeap(heap, 0, block, 0, HEAP_SETTABLE_USER_FLAG1), FALSE);
+    assert_int_equal(rig_report_count(), 0);
+    assert_int_equal(RtlGetUserInfoHeap(other, 0, block, &value, &flags), FALSE); /* not its own */
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    assert_int_equal(RtlGetUserInfoHeap(heap, 0, block, &value, &flags), FALSE); /* nor any more */
+    rig_report_forget();
+    assert_int_equal(HeapDestroy(other), TRUE);
+    watch_finish(heap);
+}
+
 static void a_shrink_stays_in_place_and_growth_holds_the_old_block(void **state)
 {
     (void)state;
@@ -751,6 +776,7 @@ int main(void)
         TEST(a_correct_program_notices_nothing),
         TEST(walks_show_the_programs_blocks),
         TEST(user_values_stay_with_their_blocks),
+        TEST(a_full_block_has_no_user_value),
         TEST(a_shrink_stays_in_place_and_growth_holds_the_old_block),
         TEST(two_threads_at_once_in_a_heap_without_a_lock_are_a_stop),
         TEST(a_heap_without_a_lock_may_be_told_to_be_one_threads),

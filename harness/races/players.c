@@ -7,6 +7,7 @@
 
 #include <ntheap/heap.h>
 #include <ntheap/seam.h>
+#include <ntheap/verifier.h>
 
 #include <pthread.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 #define SHARED_COUNT 6u /* names of heaps that mean the shared one */
 #define SECTION_COUNT 4u
 #define MULTI_MAX 8u
-#define BLOCK_BYTES_MAX (1u << 20) /* of one block, and of a thread eight times as much */
+#define BLOCK_BYTES_MAX (1u << 22) /* of one block, and of a thread eight times as much */
 #define FILLED_BYTES 512u          /* at both ends of a block */
 #define LARGE_BYTES 0x80000u
 #define HUGE_BYTES (SIZE_MAX / 2) /* refused by any heap, so it may be asked for */
@@ -73,6 +74,25 @@ static void reported(void *context, const struct nth_report *report)
 {
     (void)context;
     end(report->call, nth_reason_name(report->reason));
+}
+
+static void stopped(void *context, const struct nth_stop *stop)
+{
+    (void)context;
+    if (stop->code != NTH_STOP_EXTREME_SIZE_REQUEST) { /* which programs ask for, now and then */
+        end(stop->layer, stop->name);
+    }
+}
+
+static void verify(const char *text)
+{
+    struct nth_verifier_settings settings;
+    char error[256] = "";
+    if (nth_verifier_parse(text, &settings, error, sizeof(error)) != STATUS_SUCCESS) {
+        end(text, error);
+    }
+    settings.stop = stopped;
+    demand(nth_verifier_start(&settings) == STATUS_SUCCESS, "the verifier starts");
 }
 
 /* ---- Blocks ---- */
@@ -568,21 +588,26 @@ static struct rig_played all_play(unsigned threads, unsigned forks,
     return played;
 }
 
-static void whole_and_empty(HANDLE heap)
+/* The verifier holds freed blocks back. */
+static void whole_and_empty(HANDLE heap, bool verified)
 {
     PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
     while (HeapWalk(heap, &entry) != FALSE) {
-        demand((entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) == 0, "nothing left in the heap");
+        demand(verified || (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) == 0,
+               "nothing left in the heap");
     }
     demand(HeapValidate(heap, 0, NULL) != FALSE, "the heap is whole");
     demand(HeapDestroy(heap) != FALSE, "the heap can be destroyed");
 }
 
-struct rig_played rig_players_run(unsigned threads, unsigned forks,
+struct rig_played rig_players_run(unsigned threads, unsigned forks, const char *verified,
                                   const struct rig_program *programs, size_t count)
 {
     const struct nth_seam seam = {.report = reported};
     nth_seam_set(&seam);
+    if (verified != NULL) {
+        verify(verified);
+    }
     for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
         InitializeCriticalSection(&sections[idx]);
     }
@@ -591,8 +616,8 @@ struct rig_played rig_players_run(unsigned threads, unsigned forks,
     shared[1] = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, &second_lock, NULL);
     demand(shared[0] != NULL && shared[1] != NULL, "heaps to share");
     const struct rig_played played = all_play(threads, forks, programs, count);
-    whole_and_empty(shared[0]);
-    whole_and_empty(shared[1]);
+    whole_and_empty(shared[0], verified != NULL);
+    whole_and_empty(shared[1], verified != NULL);
     for (unsigned idx = 0; idx < SECTION_COUNT; idx++) {
         DeleteCriticalSection(&sections[idx]);
     }

@@ -3,9 +3,10 @@
  * Programs of a corpus by several threads at once on one heap (players.h): under TSan, and in every
  * other build.
  *
- * usage: races THREADS [--forks N] FILE|FOLDER...
+ * usage: races THREADS [--forks N] [--verify SETTINGS] FILE|FOLDER...
  *
- * With --forks each thread forks up to N times on the way. */
+ * With --forks each thread forks up to N times on the way; --verify has the verifier on, as
+ * NTHEAP_VERIFIER would. */
 #include "players.h"
 #include "run/load.h"
 
@@ -55,9 +56,15 @@ int main(int argc, char **argv)
     }
     int first = 2;
     unsigned forks = 0;
-    if (argc > 3 && strcmp(argv[2], "--forks") == 0) {
-        forks = (unsigned)strtoul(argv[3], NULL, 10);
-        first = 4;
+    const char *verified = NULL;
+    for (; first + 1 < argc && strncmp(argv[first], "--", 2) == 0; first += 2) {
+        if (strcmp(argv[first], "--forks") == 0) {
+            forks = (unsigned)strtoul(argv[first + 1], NULL, 10);
+        } else if (strcmp(argv[first], "--verify") == 0) {
+            verified = argv[first + 1];
+        } else {
+            refuse(argv[first], "--forks N or --verify SETTINGS");
+        }
     }
     for (int idx = first; idx < argc; idx++) {
         count = load(&programs, count, argv[idx]);
@@ -65,7 +72,8 @@ int main(int argc, char **argv)
     if (count == 0) {
         refuse(first < argc ? argv[first] : "usage", "a program to play");
     }
-    const struct rig_played played = rig_players_run((unsigned)threads, forks, programs, count);
+    const struct rig_played played =
+        rig_players_run((unsigned)threads, forks, verified, programs, count);
     (void)printf("%zu programs, %lu threads, %llu forks, %llu operations, %llu large blocks\n",
                  count, threads, (unsigned long long)played.forks, (unsigned long long)played.calls,
                  (unsigned long long)played.large_count);

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len_bytes)
         return -1;
     }
     if (program.count > 0) {
-        const struct rig_played played = rig_players_run(THREADS, 0, &program, 1);
+        const struct rig_played played = rig_players_run(THREADS, 0, NULL, &program, 1);
         rig_stats_add(&stats->calls, played.calls);
         rig_stats_add(&stats->steps, played.calls);
     }

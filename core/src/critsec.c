@@ -44,7 +44,7 @@ static bool usable(RTL_CRITICAL_SECTION *section)
 static void look(RTL_CRITICAL_SECTION *section, const struct nth_caller *caller)
 {
     if (watched() && nth_probe_write(section, sizeof(*section))) {
-        (void)nth_section_usable(section, caller->address);
+        nth_section_look(section, caller->address);
     }
 }
 

@@ -390,7 +390,7 @@ void nth_section_deleted(RTL_CRITICAL_SECTION *section, const void *caller);
 void nth_section_renewed(const RTL_CRITICAL_SECTION *section);
 void nth_section_entered(RTL_CRITICAL_SECTION *section);
 /* True when the section may be used: otherwise a stop was made. */
-bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller);
+void nth_section_look(RTL_CRITICAL_SECTION *section, const void *caller);
 void nth_section_left(RTL_CRITICAL_SECTION *section, bool owned, const void *caller);
 /* Sections in [low, high) are forgotten, each after a stop with this code. P3 and P4 are given. */
 void nth_sections_lost(uintptr_t low, uintptr_t high, ULONG code, ULONG_PTR third, ULONG_PTR fourth,

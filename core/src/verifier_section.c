@@ -122,7 +122,7 @@ static ULONG never_made(void)
     return nth_verifier.sections_missed ? 0 : NTH_STOP_LOCK_NOT_INITIALIZED;
 }
 
-bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller)
+void nth_section_look(RTL_CRITICAL_SECTION *section, const void *caller)
 {
     struct nth_stack stack;
     struct nth_stop_wish wish = {.parameter = {(ULONG_PTR)section, 0, 0, 0}};
@@ -140,7 +140,6 @@ bool nth_section_usable(RTL_CRITICAL_SECTION *section, const void *caller)
     if (wish.code != 0) {
         nth_stop(&wish);
     }
-    return wish.code == 0;
 }
 
 void nth_section_entered(RTL_CRITICAL_SECTION *section)

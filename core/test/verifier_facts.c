@@ -171,6 +171,82 @@ static void full_page_heap_without_its_layer_is_no_flag(void **state)
     }
 }
 
+/* A list that could not be written is no list, and adds up with nothing. */
+static void a_list_that_fails_is_not_compared(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    assert_int_equal(RtlGetProcessHeaps(2, (PVOID *)64), 0);
+    assert_int_equal(GetProcessHeaps(2, (PHANDLE)64), 0);
+    watch_demand_none();
+    watch_finish(heap);
+}
+
+/* Stops raise exceptions by the setting for it where they would break, and only there. */
+static void a_stop_that_does_not_break_raises_nothing(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("heaps,exceptions");
+    PVOID block = rig_block_new(heap, 100);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    assert_int_equal(
+        nth_verifier_stop_set("Heaps", "DOUBLE_FREE", NTH_STOP_ACTIVE | NTH_STOP_LOG, 0),
+        STATUS_SUCCESS);
+    const struct rig_outcome one = rig_free(heap, block);
+    assert_false(one.raised);
+    assert_int_equal(watch_count(), 1);
+    rig_report_forget();
+    watch_forget();
+    watch_finish(heap);
+}
+
+static void what_a_module_owns_is_counted(void **state)
+{
+    struct watch_module subject;
+    struct nth_module_info info;
+    (void)state;
+    HANDLE heap = watch_begin("leak");
+    watch_load(&subject, "subject.so");
+    PVOID one = subject.calls->allocate(heap, 100);
+    PVOID two = subject.calls->allocate(heap, 50);
+    (void)number_of("subject.so", &info);
+    assert_int_equal(info.live_count, 2);
+    assert_int_equal(info.live_bytes, 150);
+    assert_int_equal(HeapFree(heap, 0, one), TRUE);
+    (void)number_of("subject.so", &info);
+    assert_int_equal(info.live_count, 1);
+    assert_int_equal(info.live_bytes, 50);
+    assert_int_equal(HeapFree(heap, 0, two), TRUE);
+    watch_unload(&subject);
+    watch_finish(heap);
+}
+
+/* A return address lies behind its call: one just behind a keeping function is that function's. */
+static void a_keeping_library_function_is_found_by_its_call(void **state)
+{
+    struct watch_module subject;
+    struct nth_module_info info;
+    (void)state;
+    watch_start("leak,pass=subject.so");
+    watch_load(&subject, "subject.so");
+    nth_verifier_look();
+    const uintptr_t inside = (uintptr_t)dlsym(subject.handle, "subject_calls");
+    void *outer = nth_verifier_enter();
+    struct nth_module *module = nth_module_of(inside);
+    assert_non_null(module);
+    module->keeps[0] = inside;
+    module->keeps[1] = inside + 1u;
+    module->keeps_count = 1;
+    struct nth_stack stack = {.count = 2, .addresses = {inside + 1u, (uintptr_t)number_of + 1u}};
+    assert_ptr_equal(nth_stack_owner(&stack), module);
+    stack.addresses[0] = inside + 2u;
+    assert_ptr_not_equal(nth_stack_owner(&stack), module);
+    module->keeps_count = 0;
+    nth_verifier_leave(outer);
+    (void)number_of("subject.so", &info);
+    watch_unload(&subject);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
 
 int main(void)
@@ -183,6 +259,10 @@ int main(void)
         TEST(traces_are_told_apart_by_every_part),
         TEST(a_note_of_a_section_serves_again),
         TEST(full_page_heap_without_its_layer_is_no_flag),
+        TEST(a_list_that_fails_is_not_compared),
+        TEST(a_stop_that_does_not_break_raises_nothing),
+        TEST(what_a_module_owns_is_counted),
+        TEST(a_keeping_library_function_is_found_by_its_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

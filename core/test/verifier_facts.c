@@ -2,6 +2,7 @@
  *
  * What is known of modules, stacks and sections: the facts that other tests rest on. */
 #include "support/watch.h"
+#include "support/wild.h"
 #include "verifier.h"
 
 #include <dlfcn.h>
@@ -182,6 +183,68 @@ static void a_list_that_fails_is_not_compared(void **state)
     watch_finish(heap);
 }
 
+static void list_both_ways(void)
+{
+    HANDLE heaps[8];
+    (void)RtlGetProcessHeaps(8, heaps);
+    (void)GetProcessHeaps(8, heaps);
+}
+
+/* While a heap comes or goes, and when one has since the list was begun, a count that is off is
+ * none. */
+static void a_list_is_compared_when_nothing_changes(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    assert_null(HeapCreate(0, SIZE_MAX / 4u, 0)); /* nothing came */
+    list_both_ways();
+    watch_demand_none();
+    nth_verifier.heap_count++; /* as if one were half made */
+    nth_verified_changing(true);
+    list_both_ways();
+    watch_demand_none();
+    nth_verified_changing(false);
+    nth_verified_listing(&(const struct nth_caller){.name = "a list"}, 0,
+                         nth_verified_changes() - 1u);
+    watch_demand_none();
+    list_both_ways();
+    assert_int_equal(watch_count(), 2);
+    nth_verifier.heap_count--;
+    watch_forget();
+    watch_finish(heap);
+}
+
+/* What another thread resizes is left out; what this one does, and is asked about half way, is not.
+ */
+static void a_block_that_another_thread_resizes_is_not_looked_at(void **state)
+{
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    char *block = rig_block_new(heap, 100);
+    const uintptr_t behind = (uintptr_t)block + 100u;
+    const uint8_t kept = wild_read(behind);
+    void *outer = nth_verifier_enter();
+    struct nth_track *track = nth_track_find(block);
+    nth_verifier_leave(outer);
+    assert_non_null(track);
+
+    wild_write(behind, (uint8_t)~kept);
+    assert_int_equal(HeapValidate(heap, 0, NULL), FALSE);
+    track->resizing = nth_thread_number() + 1u;
+    assert_int_equal(HeapValidate(heap, 0, NULL), TRUE);
+    track->resizing = nth_thread_number();
+    assert_int_equal(HeapValidate(heap, 0, NULL), FALSE);
+    wild_write(behind, kept);
+    block = HeapReAlloc(heap, 0, block, 200); /* over: nobody does */
+    outer = nth_verifier_enter();
+    assert_int_equal(nth_track_find(block)->resizing, 0);
+    nth_verifier_leave(outer);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    rig_report_forget();
+    watch_forget();
+    watch_finish(heap);
+}
+
 /* Stops raise exceptions by the setting for it where they would break, and only there. */
 static void a_stop_that_does_not_break_raises_nothing(void **state)
 {
@@ -260,6 +323,8 @@ int main(void)
         TEST(a_note_of_a_section_serves_again),
         TEST(full_page_heap_without_its_layer_is_no_flag),
         TEST(a_list_that_fails_is_not_compared),
+        TEST(a_list_is_compared_when_nothing_changes),
+        TEST(a_block_that_another_thread_resizes_is_not_looked_at),
         TEST(a_stop_that_does_not_break_raises_nothing),
         TEST(what_a_module_owns_is_counted),
         TEST(a_keeping_library_function_is_found_by_its_call),

@@ -95,16 +95,29 @@ NTH_GLANCE static void get(void *to, const char *at, size_t bytes)
     }
 }
 
-/* A freed block of the free check: words from a fixed offset on. */
+/* A freed block of the free check: words from a fixed offset on. Blocks are aligned for two at
+ * once. */
 NTH_GLANCE static bool free_words(char *user, size_t bytes, bool write)
 {
     static const uint8_t word[4] = {NTH_FREE_WORD & 0xFFu, NTH_FREE_WORD >> 8 & 0xFFu,
                                     NTH_FREE_WORD >> 16 & 0xFFu, NTH_FREE_WORD >> 24};
+    const uint64_t both = (uint64_t)NTH_FREE_WORD << 32 | NTH_FREE_WORD;
+    volatile any_word *words = (volatile any_word *)(uintptr_t)user;
     volatile uint8_t *byte = (volatile uint8_t *)user;
-    for (size_t idx = NTH_FREE_WORD_OFFSET; idx < bytes; idx++) {
+    const size_t whole = bytes / sizeof(uint64_t);
+    for (size_t idx = NTH_FREE_WORD_OFFSET / sizeof(uint64_t); idx < whole; idx++) {
         if (write) {
-            byte[idx] = word[idx % 4u];
-        } else if (byte[idx] != word[idx % 4u]) {
+            words[idx] = both;
+        } else if (words[idx] != both) {
+            return false;
+        }
+    }
+    size_t rest = whole * sizeof(uint64_t);
+    rest = rest > NTH_FREE_WORD_OFFSET ? rest : NTH_FREE_WORD_OFFSET;
+    for (; rest < bytes; rest++) {
+        if (write) {
+            byte[rest] = word[rest % 4u];
+        } else if (byte[rest] != word[rest % 4u]) {
             return false;
         }
     }

@@ -245,6 +245,28 @@ static void a_block_that_another_thread_resizes_is_not_looked_at(void **state)
     watch_finish(heap);
 }
 
+/* Words from the sixteenth byte on, and what is left of a block behind the last two of them. */
+static void the_free_check_looks_at_every_byte_behind_the_first_words(void **state)
+{
+    (void)state;
+    for (unsigned row = 0; row < 12u + 45u; row++) {
+        const unsigned bytes = row < 12u ? 12u : 45u;
+        const unsigned at = row < 12u ? row : row - 12u;
+        HANDLE heap = watch_begin("flags=hfc,delayed=1");
+        char *block = rig_block_new(heap, bytes);
+        PVOID next = rig_block_new(heap, bytes);
+        assert_int_equal(HeapFree(heap, 0, block), TRUE);
+        const uint8_t kept = wild_read((uintptr_t)block + at);
+        wild_write((uintptr_t)block + at, (uint8_t)~kept);
+        assert_int_equal(HeapFree(heap, 0, next), TRUE); /* the first is given back */
+        assert_int_equal(watch_count(), at >= 16);
+        assert_true(at < 16 || watch_stop(0)->code == NTH_STOP_CORRUPTED_FREED_HEAP_BLOCK);
+        watch_forget();
+        watch_finish(heap);
+        nth_process_reset();
+    }
+}
+
 /* Stops raise exceptions by the setting for it where they would break, and only there. */
 static void a_stop_that_does_not_break_raises_nothing(void **state)
 {
@@ -325,6 +347,7 @@ int main(void)
         TEST(a_list_that_fails_is_not_compared),
         TEST(a_list_is_compared_when_nothing_changes),
         TEST(a_block_that_another_thread_resizes_is_not_looked_at),
+        TEST(the_free_check_looks_at_every_byte_behind_the_first_words),
         TEST(a_stop_that_does_not_break_raises_nothing),
         TEST(what_a_module_owns_is_counted),
         TEST(a_keeping_library_function_is_found_by_its_call),

@@ -157,6 +157,31 @@ static void a_note_of_a_section_serves_again(void **state)
     watch_demand_none();
 }
 
+/* A child gives a section that another thread owned a lock of its own (here: that of a second one).
+ */
+static void a_renewed_section_is_free_and_whole(void **state)
+{
+    static CRITICAL_SECTION section;
+    static CRITICAL_SECTION other;
+    static CRITICAL_SECTION never;
+    (void)state;
+    watch_start("locks");
+    InitializeCriticalSection(&section);
+    InitializeCriticalSection(&other);
+    PVOID const lock = section.LockSemaphore;
+    section.LockSemaphore = other.LockSemaphore;
+    nth_section_renewed(&section);
+    nth_section_renewed(&never); /* not known: nothing to note */
+    EnterCriticalSection(&section);
+    LeaveCriticalSection(&section);
+    watch_demand_none();
+    section.LockSemaphore = lock;
+    nth_section_renewed(&section);
+    DeleteCriticalSection(&section);
+    DeleteCriticalSection(&other);
+    watch_demand_none();
+}
+
 /* The flag of full page heap stands for blocks on their own pages, which the heaps layer makes. */
 static void full_page_heap_without_its_layer_is_no_flag(void **state)
 {
@@ -343,6 +368,7 @@ int main(void)
         TEST(a_function_keeps_what_is_allocated_in_its_ranges),
         TEST(traces_are_told_apart_by_every_part),
         TEST(a_note_of_a_section_serves_again),
+        TEST(a_renewed_section_is_free_and_whole),
         TEST(full_page_heap_without_its_layer_is_no_flag),
         TEST(a_list_that_fails_is_not_compared),
         TEST(a_list_is_compared_when_nothing_changes),

@@ -283,22 +283,30 @@ static void fork_does_not_wait_for_heaplock_and_the_child_finds_it_free(void **s
     crew_exercise(hand.heap);
 }
 
+static CRITICAL_SECTION callers; /* a heap's lock */
+
+static void use_and_lock_as_new(void *heap)
+{
+    crew_demand(callers.OwningThread == NULL && callers.RecursionCount == 0 &&
+                callers.LockCount == -1);
+    use_and_lock(heap);
+}
+
 static void the_callers_lock_is_free_in_the_child_too(void **state)
 {
     (void)state;
-    CRITICAL_SECTION section;
-    struct held held = {.section = &section};
-    InitializeCriticalSection(&section);
-    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, &section, NULL);
+    struct held held = {.section = &callers};
+    InitializeCriticalSection(&callers);
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, &callers, NULL);
     struct crew_hand hand = {.work = hold, .heap = heap, .extra = &held};
     crew_start(&hand);
     crew_await(&held.taken);
-    crew_child(use_and_lock, heap);
+    crew_child(use_and_lock_as_new, heap);
     crew_raise(&held.go);
     assert_int_equal(crew_join(&hand), 1);
     crew_exercise(heap);
     assert_true(HeapDestroy(heap));
-    DeleteCriticalSection(&section);
+    DeleteCriticalSection(&callers);
 }
 
 static uintptr_t wait_for_heap(struct crew_hand *hand)

@@ -279,6 +279,31 @@ static void heaps_of_one_process_have_keys_of_their_own(void **state)
     assert_true(same < 4);
 }
 
+static uint64_t header_of_heap_in(void *memory, size_t bytes)
+{
+    uint64_t word = 0;
+    memset(memory, 0, bytes);
+    HANDLE heap = RtlCreateHeap(0, memory, bytes, bytes, NULL, NULL);
+    assert_non_null(heap);
+    const uint8_t *block = HeapAlloc(heap, 0, 100);
+    assert_non_null(block);
+    for (unsigned idx = 1; idx <= 8; idx++) {
+        word = word << 8 | nth_peek(block - idx);
+    }
+    assert_true(HeapDestroy(heap));
+    return word;
+}
+
+/* What was learned of one is worth nothing for the next, in the same place. */
+static void a_heap_in_anothers_place_has_other_keys(void **state)
+{
+    static _Alignas(0x10000) char memory[0x20000];
+    (void)state;
+    const uint64_t first = header_of_heap_in(memory, sizeof(memory));
+    const uint64_t second = header_of_heap_in(memory, sizeof(memory));
+    assert_true(first != second);
+}
+
 /* ---- page-source call sites ---- */
 
 static void every_page_call_site_is_listed_once(void **state)
@@ -466,6 +491,7 @@ int main(void)
         TEST(an_arena_refuses_beyond_its_limits),
         TEST(processes_without_a_seed_have_keys_of_their_own),
         TEST(heaps_of_one_process_have_keys_of_their_own),
+        TEST(a_heap_in_anothers_place_has_other_keys),
         TEST(every_page_call_site_is_listed_once),
         TEST(fields_do_not_overlap_and_visiting_can_stop),
         TEST(reasons_out_of_range_are_unknown),

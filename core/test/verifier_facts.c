@@ -6,6 +6,7 @@
 #include "verifier.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -270,6 +271,47 @@ static void a_block_that_another_thread_resizes_is_not_looked_at(void **state)
     watch_finish(heap);
 }
 
+static BOOLEAN see_kind(void *context, const struct nth_operation *one)
+{
+    *(enum nth_operation_kind *)context = one->kind;
+    return FALSE; /* the newest is enough */
+}
+
+static void a_resize_in_place_is_an_operation(void **state)
+{
+    enum nth_operation_kind kind = NTH_OPERATION_ALLOCATE;
+    (void)state;
+    HANDLE heap = watch_begin("leak");
+    PVOID block = rig_block_new(heap, 100);
+    assert_int_equal(nth_verifier_operations(block, see_kind, &kind), 1);
+    assert_int_equal(kind, NTH_OPERATION_ALLOCATE);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 50), block);
+    assert_int_equal(nth_verifier_operations(block, see_kind, &kind), 1);
+    assert_int_equal(kind, NTH_OPERATION_REALLOCATE);
+    assert_int_equal(HeapFree(heap, 0, block), TRUE);
+    watch_finish(heap);
+}
+
+static void *use_once(void *heap)
+{
+    assert_int_equal(HeapFree(heap, 0, rig_block_new(heap, 100)), TRUE);
+    return NULL;
+}
+
+/* nosync tells of heaps without a lock; one with a lock may be made by one thread, used by another
+ * and destroyed by the first. */
+static void a_heap_with_a_lock_is_any_threads(void **state)
+{
+    pthread_t thread;
+    (void)state;
+    watch_start("pageheap=light:nosync");
+    HANDLE heap = HeapCreate(0, 0, 0);
+    assert_int_equal(pthread_create(&thread, NULL, use_once, heap), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(HeapDestroy(heap), TRUE);
+    watch_demand_none();
+}
+
 /* Words from the sixteenth byte on, and what is left of a block behind the last two of them. */
 static void the_free_check_looks_at_every_byte_behind_the_first_words(void **state)
 {
@@ -373,6 +415,8 @@ int main(void)
         TEST(a_list_that_fails_is_not_compared),
         TEST(a_list_is_compared_when_nothing_changes),
         TEST(a_block_that_another_thread_resizes_is_not_looked_at),
+        TEST(a_resize_in_place_is_an_operation),
+        TEST(a_heap_with_a_lock_is_any_threads),
         TEST(the_free_check_looks_at_every_byte_behind_the_first_words),
         TEST(a_stop_that_does_not_break_raises_nothing),
         TEST(what_a_module_owns_is_counted),

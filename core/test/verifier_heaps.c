@@ -109,6 +109,9 @@ static void a_size_beyond_reason_is_a_stop(void **state)
     watch_demand(0x4, (ULONG_PTR)heap, size, 0, 0);
     assert_null(HeapReAlloc(heap, 0, block, SIZE_MAX));
     watch_demand(0x4, (ULONG_PTR)heap, SIZE_MAX, 0, 0);
+    assert_null(HeapReAlloc(heap, 0, block, size));
+    watch_demand(0x4, (ULONG_PTR)heap, size, 0, 0);
+    assert_null(HeapReAlloc(heap, 0, block, size - 1));
     assert_null(HeapAlloc(heap, 0, size - 1));
     watch_demand_none();
     const struct rig_outcome raised = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, size - 1);

@@ -145,7 +145,7 @@ else
         replay heaprig sweep --per-path-in-all 1 corpus/verifier_fuzzer
         replay heaprig census --every 20000 --random 2
         replay races 4 --forks 40 corpus/ops_fuzzer corpus/regress
-        for settings in leak,heaps,locks,memory pageheap=full,delayed=100 flags=htc+hfc; do
+        for settings in leak,heaps,locks,memory pageheap=full:size=0-20000 flags=htc+hfc; do
             replay races 4 --forks 10 --verify "$settings" corpus/ops_fuzzer corpus/regress
         done
     else

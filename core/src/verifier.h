@@ -389,7 +389,7 @@ void nth_section_deleted(RTL_CRITICAL_SECTION *section, const void *caller);
 /* In a child, before fork is over: the section is free, with another lock maybe. */
 void nth_section_renewed(const RTL_CRITICAL_SECTION *section);
 void nth_section_entered(RTL_CRITICAL_SECTION *section);
-/* True when the section may be used: otherwise a stop was made. */
+/* Before the section is used: a stop when it is not as it was left, or was never made. */
 void nth_section_look(RTL_CRITICAL_SECTION *section, const void *caller);
 void nth_section_left(RTL_CRITICAL_SECTION *section, bool owned, const void *caller);
 /* Sections in [low, high) are forgotten, each after a stop with this code. P3 and P4 are given. */

@@ -64,20 +64,24 @@ static void plain_run(struct plain *plain)
         plain_body(plain);
         return;
     }
-    NT_TRY{NT_TRY{plain_body(plain);
-}
-NT_FINALLY
-{
-    if (NT_ABNORMAL_TERMINATION()) {
-        nth_look_end(plain->look);
+    NT_TRY
+    {
+        NT_TRY
+        {
+            plain_body(plain);
+        }
+        NT_FINALLY
+        {
+            if (NT_ABNORMAL_TERMINATION()) {
+                nth_look_end(plain->look);
+            }
+        }
+        NT_END_TRY
     }
-}
-NT_END_TRY
-}
-NT_EXCEPT(violation, plain->look) /* which takes nothing */
-{
-}
-NT_END_TRY
+    NT_EXCEPT(violation, plain->look) /* which takes nothing */
+    {
+    }
+    NT_END_TRY
 }
 
 /* ---- What a block should be like ---- */

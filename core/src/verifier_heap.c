@@ -129,11 +129,17 @@ ULONG nth_verified_create_flags(void)
     return flags;
 }
 
+/* With the lock held. */
+static void changing(bool begins)
+{
+    nth_verifier.heaps_changing += begins ? 1u : -1u;
+    nth_verifier.heap_changes++;
+}
+
 void nth_verified_changing(bool begins)
 {
     void *outer = nth_verifier_enter();
-    nth_verifier.heaps_changing += begins ? 1u : -1u;
-    nth_verifier.heap_changes++;
+    changing(begins);
     nth_verifier_leave(outer);
 }
 
@@ -144,8 +150,8 @@ void nth_verified_created(const struct nth_caller *caller, HANDLE handle, ULONG 
     void *outer = nth_verifier_enter();
     (void)nth_watched_of(handle);
     nth_verifier.heap_count++;
+    changing(false);
     nth_verifier_leave(outer);
-    nth_verified_changing(false);
     if (nth_verifier_has(NTH_VERIFY_MEMORY) && (flags & HEAP_CREATE_ENABLE_EXECUTE) != 0) {
         nth_look_stop(&look, NTH_STOP_EXECUTABLE_HEAP, 0, 0, 0, 0);
     }
@@ -211,8 +217,8 @@ void nth_verified_destroyed(HANDLE handle)
         all->heaps_free = heap;
     }
     all->heap_count--;
+    changing(false);
     nth_verifier_leave(outer);
-    nth_verified_changing(false);
 }
 
 uint64_t nth_verified_changes(void)

@@ -28,17 +28,6 @@
 #define CHILD_SECONDS 120u        /* of a child that waits for a lock for ever */
 #define CHILD_BLOCKS 64u
 
-/* MemorySanitizer's own fork holds locks of its own while core's handler waits for calls in
- * progress, which may want them: there is none there. */
-#if defined(__has_feature)
-#if __has_feature(memory_sanitizer)
-#define FORKS_NEVER true
-#endif
-#endif
-#ifndef FORKS_NEVER
-#define FORKS_NEVER false
-#endif
-
 struct block {
     uint8_t *at;
     size_t bytes;
@@ -584,7 +573,7 @@ static struct rig_played all_play(unsigned threads, unsigned forks,
             .together = &together,
             .programs = programs,
             .count = count,
-            .forks_left = FORKS_NEVER ? 0 : forks,
+            .forks_left = forks,
         };
         demand(pthread_create(&players[idx].thread, NULL, player_main, &players[idx]) == 0,
                "the system gives as many threads");
@@ -599,10 +588,13 @@ static struct rig_played all_play(unsigned threads, unsigned forks,
     return played;
 }
 
-/* The verifier holds freed blocks back. */
+/* The verifier holds freed blocks back, and counts those that are left by itself. */
 static void whole_and_empty(HANDLE heap, bool verified)
 {
     PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+    struct nth_verifier_summary sums;
+    nth_verifier_summary(&sums);
+    demand(sums.live_count == 0, "nothing left by the verifier's count");
     while (HeapWalk(heap, &entry) != FALSE) {
         demand(verified || (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) == 0,
                "nothing left in the heap");

@@ -26,7 +26,7 @@ struct rig_played {
 
 /* Have `threads` (1 to RIG_PLAYERS_MAX) threads go through all `count` (1 or more) programs, each
  * beginning at another one, or with a single program at another place of it. Each thread forks up
- * to `forks` times on the way (never under MemorySanitizer), while the others go on; the child,
+ * to `forks` times on the way, while the others go on; the child,
  * which has this thread alone, must find all heaps whole and serving, its locks as they were and
  * those of others free. With `verified` (NULL: without) the verifier is on, with these settings
  * (core/VERIFIER.md): nothing may be told but of sizes beyond reason. Ends with the process as it

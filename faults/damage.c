@@ -23,7 +23,10 @@ enum fault_change fault_change_of(const struct fault_damage_info *info, unsigned
 #include "change.def"
     };
     unsigned change = 0;
-    if (strcmp(info->change, "ANY") == 0) {
+    if (strcmp(info->change, "FORGE_FLIP") == 0) {
+        return FAULT_CHANGE_FLIP;
+    }
+    if (strcmp(info->change, "ANY") == 0 || strcmp(info->change, "FORGE") == 0) {
         return (enum fault_change)(choice % FAULT_CHANGE_ANY_COUNT);
     }
     if (strcmp(info->change, "ALL") == 0) {
@@ -33,6 +36,11 @@ enum fault_change fault_change_of(const struct fault_damage_info *info, unsigned
         change++;
     }
     return (enum fault_change)change;
+}
+
+bool fault_damage_is_forged(const struct fault_damage_info *info)
+{
+    return strncmp(info->change, "FORGE", strlen("FORGE")) == 0;
 }
 
 static uint64_t number_of(const uint8_t *bytes, size_t len)

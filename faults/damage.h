@@ -53,6 +53,10 @@ enum fault_change {
  * Units: none. Errors: FAULT_CHANGE_COUNT for a word that is none. */
 enum fault_change fault_change_of(const struct fault_damage_info *info, unsigned choice);
 
+/* The class changes the value in a sealed word, which opens afterwards as it did before.
+ * Units: none. Errors: none. */
+bool fault_damage_is_forged(const struct fault_damage_info *info);
+
 /* What a change works with. */
 struct fault_unit {
     uint8_t bytes[FAULT_UNIT_BYTES]; /* as they are; afterwards as they should be */

@@ -438,8 +438,11 @@ enum nth_status nth_backend_take(struct nth_heap *heap, uint64_t units, struct n
         status = grow(heap, units * NTH_UNIT_BYTES);
         status = status == NTH_OK ? nth_freelist_find(heap, units, &found) : status;
     }
+    if (status == NTH_ABSENT || status == NTH_NO_MEMORY) {
+        return nth_freelist_none(heap, units);
+    }
     if (status != NTH_OK) {
-        return status == NTH_ABSENT ? NTH_NO_MEMORY : status;
+        return status;
     }
     const uint64_t end = found.offset + nth_block_bytes(&found);
     status = nth_block_next(heap, found.region, end, &present);

@@ -112,7 +112,8 @@ enum nth_status nth_block_next(struct nth_heap *heap, struct nth_region *region,
     bool damaged = false;
     (void)heap;
     /* Only in front of a page can there be a border instead of a block. */
-    const bool starts = inside && nth_tag_starts(*nth_tag_at(region, end), end);
+    const bool starts =
+        inside && nth_tag_reaches(region, end) && nth_tag_starts(*nth_tag_at(region, end), end);
     const bool wanted = inside && (border % NTH_PAGE_BYTES != 0 ||
                                    nth_page_committed(region, border / NTH_PAGE_BYTES, &damaged));
     *present = starts && wanted && !damaged;

@@ -21,6 +21,11 @@ static uint64_t map_sum(const struct nth_heap *heap)
     return nth_seal(heap->bin_map, NTH_BIN_MAP_WORDS, 0);
 }
 
+void nth_freelist_map_sum(struct nth_heap *heap)
+{
+    heap->state.bin_map_sum = map_sum(heap);
+}
+
 void nth_freelist_init(struct nth_heap *heap)
 {
     for (uint32_t bin = 0; bin < NTH_BIN_COUNT; bin++) {
@@ -29,7 +34,7 @@ void nth_freelist_init(struct nth_heap *heap)
     for (uint32_t idx = 0; idx < NTH_BIN_MAP_WORDS; idx++) {
         nth_heap_put(heap, &heap->bin_map[idx], 0);
     }
-    heap->state.bin_map_sum = map_sum(heap);
+    nth_freelist_map_sum(heap);
 }
 
 static enum nth_status map_word(struct nth_heap *heap, uint32_t idx, uint64_t *bits)
@@ -103,24 +108,28 @@ static enum nth_status heads_list(struct nth_heap *heap, const struct nth_block 
                : broken(NTH_CORRUPT_FREE_LIST, block, "heap.bins");
 }
 
+enum nth_status nth_freelist_end_check(const struct nth_heap *heap, const struct nth_block *block)
+{
+    const uint64_t end = block->offset + nth_block_bytes(block);
+    uint64_t footer = 0;
+    if (!nth_tag_reaches(block->region, end) ||
+        (*nth_tag_at(block->region, end) & NTH_TAG_PREVIOUS_FREE) == 0) {
+        return broken(NTH_CORRUPT_BLOCK_MAP, block, "block.tag");
+    }
+    return nth_inband_open(heap, block->region, end - NTH_FREE_FOOTER_BACK, &footer) &&
+                   footer == block->units
+               ? NTH_OK
+               : broken(NTH_CORRUPT_FREE_FOOTER, block, "free.footer");
+}
+
 enum nth_status nth_freelist_check(struct nth_heap *heap, const struct nth_block *block)
 {
     uint64_t next = 0;
     uint64_t previous = 0;
-    uint64_t footer = 0;
     struct nth_block other;
     enum nth_status status = link_read(heap, block, NTH_FREE_NEXT, &next);
     status = status == NTH_OK ? link_read(heap, block, NTH_FREE_PREVIOUS, &previous) : status;
-    if (status == NTH_OK &&
-        (!nth_inband_open(heap, block->region,
-                          block->offset + nth_block_bytes(block) - NTH_FREE_FOOTER_BACK, &footer) ||
-         footer != block->units)) {
-        return broken(NTH_CORRUPT_FREE_FOOTER, block, "free.footer");
-    }
-    if (status == NTH_OK && (*nth_tag_at(block->region, block->offset + nth_block_bytes(block)) &
-                             NTH_TAG_PREVIOUS_FREE) == 0) {
-        return broken(NTH_CORRUPT_BLOCK_MAP, block, "block.tag");
-    }
+    status = status == NTH_OK ? nth_freelist_end_check(heap, block) : status;
     if (status == NTH_OK && next != 0) {
         status = follow(heap, next, &other);
         status = status == NTH_OK && nth_bin_of(other.units) != nth_bin_of(block->units)
@@ -142,7 +151,7 @@ static void map_put(struct nth_heap *heap, uint32_t bin, bool full)
     NTH_ASSERT(nth_heap_open(heap, word, NTH_CORRUPT_FREE_LIST, NULL, &bits) == NTH_OK);
     const uint64_t bit = 1ull << (bin % NTH_WORD_BITS);
     nth_heap_put(heap, word, full ? bits | bit : bits & ~bit);
-    heap->state.bin_map_sum = map_sum(heap);
+    nth_freelist_map_sum(heap);
 }
 
 static void link_put(struct nth_heap *heap, uint64_t reference, uint64_t place, uint64_t value)
@@ -282,6 +291,23 @@ static enum nth_status lowest_list(struct nth_heap *heap, uint32_t bin, uint32_t
         }
     }
     return NTH_ABSENT;
+}
+
+enum nth_status nth_freelist_none(struct nth_heap *heap, uint64_t units)
+{
+    for (uint32_t bin = nth_bin_of(units); bin < NTH_BIN_COUNT; bin++) {
+        uint64_t first = 0;
+        uint64_t bits = 0;
+        if (head(heap, bin, &first) != NTH_OK ||
+            map_word(heap, bin / NTH_WORD_BITS, &bits) != NTH_OK) {
+            return NTH_CORRUPT;
+        }
+        if (((bits >> (bin % NTH_WORD_BITS)) & 1u) != (first != 0 ? 1u : 0u)) {
+            nth_note(NTH_CORRUPT_FREE_LIST, NULL, "heap.bin_map");
+            return NTH_CORRUPT;
+        }
+    }
+    return NTH_NO_MEMORY;
 }
 
 /* Own list first, a few tries; then any larger list, whose blocks all fit; at last all of the own

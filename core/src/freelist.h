@@ -15,6 +15,10 @@
 enum nth_status nth_freelist_check(struct nth_heap *heap,
                                    const struct nth_block *block) NTH_MUST_USE;
 
+/* Where the free block ends the map and its footer say so: nothing of it is anybody else's. */
+enum nth_status nth_freelist_end_check(const struct nth_heap *heap,
+                                       const struct nth_block *block) NTH_MUST_USE;
+
 /* Take a checked block off its list. Only changes; its neighbours were checked. */
 void nth_freelist_unlink(struct nth_heap *heap, const struct nth_block *block);
 
@@ -30,6 +34,10 @@ void nth_freelist_link(struct nth_heap *heap, const struct nth_block *block);
 enum nth_status nth_freelist_find(struct nth_heap *heap, uint64_t units,
                                   struct nth_block *block) NTH_MUST_USE;
 
+/* Before a request of so many units is refused: NTH_NO_MEMORY when the lists that could serve it are as
+ * empty as the bitmap says. */
+enum nth_status nth_freelist_none(struct nth_heap *heap, uint64_t units) NTH_MUST_USE;
+
 /* First block of a list; *present false when empty. */
 enum nth_status nth_freelist_first(struct nth_heap *heap, uint32_t bin, bool *present,
                                    struct nth_block *block) NTH_MUST_USE;
@@ -37,5 +45,8 @@ enum nth_status nth_freelist_next(struct nth_heap *heap, const struct nth_block 
                                   bool *present, struct nth_block *next) NTH_MUST_USE;
 
 void nth_freelist_init(struct nth_heap *heap);
+
+/* A word of the bitmap was written: the sum over it again. */
+void nth_freelist_map_sum(struct nth_heap *heap);
 
 #endif

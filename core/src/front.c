@@ -142,6 +142,16 @@ enum nth_status nth_front_recount(struct nth_heap *heap, uint64_t before, uint64
     return status;
 }
 
+/* The slots of a chunk in a block of so many bytes: as many as there is room for, up to the class's
+ * most. */
+static uint32_t chunk_room(uint32_t bucket, uint64_t bytes)
+{
+    const uint64_t first = nth_chunk_first(bucket);
+    const uint64_t room = bytes < first ? 0 : (bytes - first) / nth_bucket_bytes(bucket);
+    const uint32_t most = nth_bucket_slots(bucket);
+    return room < most ? (uint32_t)room : most;
+}
+
 enum nth_status nth_chunk_read(struct nth_heap *heap, const struct nth_block *block,
                                struct nth_chunk *chunk)
 {
@@ -157,8 +167,7 @@ enum nth_status nth_chunk_read(struct nth_heap *heap, const struct nth_block *bl
     chunk->slots = (uint32_t)(info >> 7) & 0x1FFu;
     chunk->free = (uint32_t)(info >> 16) & 0x1FFu;
     if (info >> 25 != 0 || chunk->bucket >= NTH_BUCKET_COUNT || chunk->free > chunk->slots ||
-        chunk->slots > nth_bucket_slots(chunk->bucket) ||
-        nth_chunk_slot(chunk, chunk->slots) > block->offset + nth_block_bytes(block)) {
+        chunk->slots == 0 || chunk->slots != chunk_room(chunk->bucket, nth_block_bytes(block))) {
         return broken(block->region, block->offset, "chunk.info");
     }
     return NTH_OK;
@@ -269,6 +278,8 @@ static void chunk_unlink(struct nth_heap *heap, const struct nth_chunk *chunk)
     } else {
         bucket_put(heap, &heap->buckets[chunk->bucket].partial, next);
     }
+    nth_inband_put(heap, chunk->region, chunk->offset + NTH_CHUNK_NEXT, 0);
+    nth_inband_put(heap, chunk->region, chunk->offset + NTH_CHUNK_PREVIOUS, 0);
 }
 
 /* The head of the class's list is sound, so that a chunk can be put before it. */
@@ -297,13 +308,19 @@ static void chunk_push(struct nth_heap *heap, const struct nth_chunk *chunk, uin
     bucket_put(heap, &heap->buckets[chunk->bucket].partial, chunk_reference(chunk));
 }
 
+/* A bit for each slot of the chunk that a free word is about. */
+static uint64_t word_slots(const struct nth_chunk *chunk, uint32_t word)
+{
+    const uint32_t first = word * SLOTS_PER_WORD;
+    const uint32_t count = chunk->slots <= first ? 0 : chunk->slots - first;
+    return count >= SLOTS_PER_WORD ? NTH_WORD_MASK : (1ull << count) - 1u;
+}
+
 static void slots_init(const struct nth_heap *heap, const struct nth_chunk *chunk)
 {
     for (uint32_t word = 0; word < nth_bucket_words(chunk->bucket); word++) {
-        const uint32_t first = word * SLOTS_PER_WORD;
-        const uint32_t count = chunk->slots <= first ? 0 : chunk->slots - first;
-        nth_inband_put(heap, chunk->region, free_word_offset(chunk, first),
-                       count >= SLOTS_PER_WORD ? NTH_WORD_MASK : (1ull << count) - 1u);
+        nth_inband_put(heap, chunk->region, free_word_offset(chunk, word * SLOTS_PER_WORD),
+                       word_slots(chunk, word));
     }
     for (uint32_t slot = 0; slot < chunk->slots; slot++) {
         const struct nth_block block = {.region = chunk->region,
@@ -339,6 +356,7 @@ static enum nth_status chunk_make(struct nth_heap *heap, uint32_t bucket, struct
     chunk->region = block.region;
     chunk->offset = block.offset;
     chunk->units = block.units;
+    chunk->slots = chunk_room(bucket, nth_block_bytes(&block)); /* what is over may be one more */
     chunk->free = chunk->slots;
     bucket_put(heap, &class->chunks, chunks < CHUNK_LIMIT ? chunks + 1 : chunks);
     heap->state.chunk_count++;
@@ -365,15 +383,22 @@ static void chunk_dissolve(struct nth_heap *heap, const void *context)
     heap->state.chunk_units -= chunk->units;
 }
 
-/* Links of a chunk on no list name nobody, free words past its slots tell nothing: they are words
- * all the same. */
+/* Links of a chunk on no list name nobody, and free words list no slot past the last. */
 static enum nth_status words_check(const struct nth_heap *heap, const struct nth_chunk *chunk)
 {
-    uint64_t unused = 0;
-    enum nth_status status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &unused);
-    status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &unused) : status;
+    uint64_t next = 0;
+    uint64_t previous = 0;
+    enum nth_status status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
+    status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+    if (status == NTH_OK && chunk->free == 0 && (next != 0 || previous != 0)) {
+        return broken(chunk->region, chunk->offset, "chunk.link");
+    }
     for (uint32_t word = 0; status == NTH_OK && word < nth_bucket_words(chunk->bucket); word++) {
-        status = free_word(heap, chunk, word * SLOTS_PER_WORD, &unused);
+        uint64_t bits = 0;
+        status = free_word(heap, chunk, word * SLOTS_PER_WORD, &bits);
+        if (status == NTH_OK && (bits & ~word_slots(chunk, word)) != 0) {
+            return broken(chunk->region, chunk->offset, "chunk.free");
+        }
     }
     return status;
 }

@@ -3,6 +3,8 @@
  * Enumeration. Calls block, front, large, region. */
 #include "walk.h"
 
+#include "backend.h"
+#include "freelist.h"
 #include "front.h"
 #include "large.h"
 #include "report.h"
@@ -118,7 +120,8 @@ static void block_element(const struct nth_block *block, uint64_t extra,
 }
 
 /* The block is what may stand behind one that is free, or is not: the map says which, and two free
- * blocks would be one. */
+ * blocks would be one. A free one ends where the map and its footer
+ * say so. */
 static enum nth_status neighbour_check(const struct nth_heap *heap, const struct nth_block *block,
                                        bool previous_free)
 {
@@ -129,7 +132,7 @@ static enum nth_status neighbour_check(const struct nth_heap *heap, const struct
         nth_note(NTH_CORRUPT_BLOCK_MAP, nth_block_user(block), "block.tag");
         return NTH_CORRUPT;
     }
-    return NTH_OK;
+    return block->state == NTH_BLOCK_FREE ? nth_freelist_end_check(heap, block) : NTH_OK;
 }
 
 /* What stands at `offset`, behind a free block or not: a block, a chunk's first slot, an
@@ -311,17 +314,32 @@ static enum nth_status walked(enum nth_status status)
     return status == NTH_ABSENT ? NTH_OK : status;
 }
 
+/* How long a free block is says its header; before anything is written to it, its footer and its
+ * list, or its chunk, must say so too. */
+static enum nth_status zero_free(struct nth_heap *heap, const struct nth_element *element)
+{
+    struct nth_region *region = nth_region_of(element->data);
+    struct nth_block block;
+    struct nth_chunk chunk;
+    enum nth_status status =
+        region == NULL ? NTH_BAD_ARGUMENT : block_of_data(heap, region, element->data, &block);
+    if (status == NTH_OK) {
+        status = block.state == NTH_BLOCK_FREE ? nth_backend_check_free(heap, &block)
+                                               : nth_chunk_of(heap, &block, &chunk);
+    }
+    for (uint64_t done = 0; status == NTH_OK && done < element->data_bytes; done += 8u) {
+        nth_inband_store(region, (uint64_t)(uintptr_t)element->data - region->base + done, 0);
+    }
+    return status;
+}
+
 enum nth_status nth_walk_zero(struct nth_heap *heap)
 {
     struct nth_element element = {.kind = NTH_ELEMENT_NONE};
     enum nth_status status = nth_walk_next(heap, &element);
     while (status == NTH_OK) {
-        const struct nth_region *region =
-            element.kind == NTH_ELEMENT_FREE ? nth_region_of(element.data) : NULL;
-        for (uint64_t done = 0; region != NULL && done < element.data_bytes; done += 8u) {
-            nth_inband_store(region, (uint64_t)(uintptr_t)element.data - region->base + done, 0);
-        }
-        status = nth_walk_next(heap, &element);
+        status = element.kind == NTH_ELEMENT_FREE ? zero_free(heap, &element) : NTH_OK;
+        status = status == NTH_OK ? nth_walk_next(heap, &element) : status;
     }
     return walked(status);
 }

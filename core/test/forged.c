@@ -318,6 +318,31 @@ static void one_of_a_wide_list(struct forge_scene *scene)
     assert_true(HeapFree(scene->heap, 0, scene->blocks[0]));
 }
 
+/* A heap that cannot grow, with one free block: all the rest of it. */
+static void fixed_heap(struct forge_scene *scene)
+{
+    scene->heap = RtlCreateHeap(0, NULL, 0x10000, 0xF001, NULL, NULL);
+    assert_non_null(scene->heap);
+    scene->blocks[0] = HeapAlloc(scene->heap, 0, BYTES);
+    assert_non_null(scene->blocks[0]);
+    scene->blocks[1] = (uint8_t *)scene->blocks[0] + units_of(scene->heap, BYTES) * NTH_UNIT_BYTES;
+}
+
+static uint64_t rest_units(struct forge_scene *scene)
+{
+    return forge_block(scene->heap, scene->blocks[1]).units;
+}
+
+static void rest_is_not_marked(struct forge_scene *scene)
+{
+    forge_bin_bit(scene->heap, rest_units(scene), FALSE);
+}
+
+static void head_of_a_larger_list_is_damaged(struct forge_scene *scene)
+{
+    forge_inside(scene->heap)->bins[NTH_BIN_COUNT - 1u] ^= 1u;
+}
+
 static void footer(struct forge_scene *scene, int block, uint64_t units)
 {
     const uint64_t bytes = units_of(scene->heap, BYTES) * NTH_UNIT_BYTES;
@@ -327,6 +352,32 @@ static void footer(struct forge_scene *scene, int block, uint64_t units)
 static void footer_is_one_more(struct forge_scene *scene)
 {
     footer(scene, FREE_C, units_of(scene->heap, BYTES) + 1u);
+}
+
+/* A header of FREE_B with another size, its own footer as it was. */
+static void free_block_of(struct forge_scene *scene, uint64_t units)
+{
+    const struct nth_block block = forge_block(scene->heap, scene->blocks[FREE_B]);
+    forge_word(scene->heap, scene->blocks[FREE_B], 0, forge_header(&block, NTH_BLOCK_FREE, units));
+}
+
+/* Up to the end of a busy block. */
+static void free_block_is_longer(struct forge_scene *scene)
+{
+    free_block_of(scene, 2u * units_of(scene->heap, BYTES));
+}
+
+/* Where FREE_C ends. */
+static void free_block_ends_with_the_next(struct forge_scene *scene)
+{
+    free_block_of(scene, 3u * units_of(scene->heap, BYTES));
+}
+
+/* To where no page was ever committed, and the map of blocks does not reach. */
+static void free_block_is_far_longer(struct forge_scene *scene)
+{
+    const struct nth_block block = forge_block(scene->heap, scene->blocks[FREE_B]);
+    free_block_of(scene, (block.region->bytes - block.offset) / NTH_UNIT_BYTES - 1u);
 }
 
 static void footer_is_past_the_first_block(struct forge_scene *scene)
@@ -473,7 +524,16 @@ static void a_free_list_that_contradicts_itself_is_reported(void **state)
         ROW(last_of_the_map_is_damaged, RIG_HEAP_ALLOC, WIDE_BYTES + 0x80u, -1, -1,
             NTH_CORRUPT_FREE_LIST, "heap.bin_map"),
     };
+    static const struct forge_row fixed_rows[] = {
+        ROW(rest_is_not_marked, RIG_HEAP_ALLOC, BYTES, -1, -1, NTH_CORRUPT_FREE_LIST,
+            "heap.bin_map"),
+        ROW(head_of_a_larger_list_is_damaged, RIG_HEAP_ALLOC, 0x20000, -1, -1,
+            NTH_CORRUPT_FREE_LIST, "heap.bins"),
+        ROW(last_of_the_map_is_damaged, RIG_HEAP_ALLOC, 0x20000, -1, -1, NTH_CORRUPT_FREE_LIST,
+            "heap.bin_map"),
+    };
     forge_run(one_of_a_wide_list, wide_rows, FORGE_ROW_COUNT(wide_rows));
+    forge_run(fixed_heap, fixed_rows, FORGE_ROW_COUNT(fixed_rows));
     forge_run(three_free, rows, FORGE_ROW_COUNT(rows));
 }
 
@@ -482,6 +542,16 @@ static void a_footer_or_a_map_that_says_something_else_is_reported(void **state)
     (void)state;
     static const struct forge_row rows[] = {
         ROW(footer_is_one_more, RIG_HEAP_ALLOC, BYTES, -1, FREE_C, NTH_CORRUPT_FREE_FOOTER,
+            "free.footer"),
+        ROW(free_block_is_longer, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP, "block.tag"),
+        ROW(free_block_is_longer, RIG_RTL_ZERO, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP, "block.tag"),
+        ROW(free_block_ends_with_the_next, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_FREE_FOOTER,
+            "free.footer"),
+        ROW(free_block_is_far_longer, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP,
+            "block.tag"),
+        ROW(free_block_is_far_longer, RIG_HEAP_FREE, 0, BUSY_BEHIND_A, FREE_B,
+            NTH_CORRUPT_BLOCK_MAP, "block.tag"),
+        ROW(footer_is_one_more, RIG_RTL_ZERO, 0, -1, FREE_C, NTH_CORRUPT_FREE_FOOTER,
             "free.footer"),
         ROW(footer_is_past_the_first_block, RIG_HEAP_FREE, 0, BUSY_BEHIND_A, BUSY_BEHIND_A,
             NTH_CORRUPT_FREE_FOOTER, "free.footer"),
@@ -495,8 +565,8 @@ static void a_footer_or_a_map_that_says_something_else_is_reported(void **state)
             NTH_CORRUPT_BLOCK_MAP, "block.tag"),
         ROW(map_denies_the_free_block_before, RIG_HEAP_VALIDATE, 0, -1, FREE_B,
             NTH_CORRUPT_BLOCK_MAP, "block.tag"),
-        ROW(map_denies_the_free_block_before, RIG_HEAP_WALK, 0, -1, BUSY_BEHIND_B,
-            NTH_CORRUPT_BLOCK_MAP, "block.tag"),
+        ROW(map_denies_the_free_block_before, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP,
+            "block.tag"),
         ROW(map_claims_a_free_block_before, RIG_HEAP_VALIDATE, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),
         ROW(map_claims_a_free_block_before, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP,

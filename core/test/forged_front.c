@@ -197,6 +197,12 @@ static void one_slot_past_the_end(struct forge_scene *scene)
     change(scene, OWN_CHUNK, 0, 1, 0);
 }
 
+static void one_slot_less(struct forge_scene *scene)
+{
+    const struct nth_chunk chunk = chunk_at(scene, OWN_CHUNK);
+    change(scene, OWN_CHUNK, 0, -1, chunk.free == chunk.slots ? -1 : 0);
+}
+
 static void one_free_more(struct forge_scene *scene)
 {
     change(scene, OWN_CHUNK, 0, 0, 1);
@@ -210,6 +216,16 @@ static void one_free_less(struct forge_scene *scene)
 static void of_the_class_below(struct forge_scene *scene)
 {
     change(scene, OWN_CHUNK, -1, 0, 0);
+}
+
+/* With as many slots as such a chunk would have. */
+static void wholly_of_the_class_below(struct forge_scene *scene)
+{
+    const struct nth_chunk chunk = chunk_at(scene, OWN_CHUNK);
+    const uint64_t bytes = chunk.units * NTH_UNIT_BYTES - nth_chunk_first(chunk.bucket - 1u);
+    const uint64_t room = bytes / nth_bucket_bytes(chunk.bucket - 1u);
+    const uint64_t most = nth_bucket_slots(chunk.bucket - 1u);
+    change(scene, OWN_CHUNK, -1, (int64_t)(room < most ? room : most) - chunk.slots, 0);
 }
 
 static void all_are_free(struct forge_scene *scene)
@@ -280,9 +296,12 @@ static void a_chunk_whose_word_cannot_be_is_reported(void **state)
         CHUNK_ROW(one_slot_past_the_end, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.info"),
         CHUNK_ROW(one_free_more, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),
         CHUNK_ROW(one_free_less, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),
-        CHUNK_ROW(of_the_class_below, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.link"),
-        CHUNK_ROW(of_the_class_below, RIG_HEAP_FREE, OWN, OWN, "chunk.info"),
-        CHUNK_ROW(no_slots, RIG_HEAP_FREE, OWN, OWN, "chunk.info"),
+        CHUNK_ROW(one_slot_less, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),
+        CHUNK_ROW(one_slot_less, RIG_HEAP_WALK, -1, OWN_CHUNK, "chunk.info"),
+        CHUNK_ROW(of_the_class_below, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.info"),
+        CHUNK_ROW(wholly_of_the_class_below, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.link"),
+        CHUNK_ROW(wholly_of_the_class_below, RIG_HEAP_FREE, OWN, OWN, "chunk.info"),
+        CHUNK_ROW(no_slots, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.info"),
         CHUNK_ROW(none_is_free, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.link"),
         CHUNK_ROW(all_are_free, RIG_HEAP_COMPACT, -1, OWN_CHUNK, "chunk.info"),
 #define CLASS_ROW(member, call)                                                                    \
@@ -487,6 +506,23 @@ static void slot_past_the_last_is_listed(struct forge_scene *scene)
     forge_word(scene->heap, scene->blocks[OWN_CHUNK], NTH_CHUNK_FREE, 1ull << chunk.slots);
 }
 
+/* The same, and those that are listed stay. */
+static void slot_past_the_last_is_listed_too(struct forge_scene *scene)
+{
+    mark(scene, OWN_CHUNK, chunk_at(scene, OWN_CHUNK).slots, TRUE);
+}
+
+/* No list has the chunk, so its links name nobody. */
+static void full_chunk_has_a_next(struct forge_scene *scene)
+{
+    next_is(scene, FULL_CHUNK, forge_reference(scene->blocks[OWN_CHUNK]));
+}
+
+static void full_chunk_has_a_previous(struct forge_scene *scene)
+{
+    previous_is(scene, FULL_CHUNK, forge_reference(scene->blocks[OWN_CHUNK]));
+}
+
 static void slot_header(struct forge_scene *scene, int block, unsigned state, int64_t number,
                         int64_t bucket)
 {
@@ -558,12 +594,16 @@ static void a_free_word_or_a_slot_that_cannot_be_is_reported(void **state)
         CHUNK_ROW(free_slot_is_not_listed, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),
         CHUNK_ROW(no_slot_is_listed, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(slot_past_the_last_is_listed, RIG_HEAP_ALLOC, -1, OWN_CHUNK, "chunk.free"),
+        CHUNK_ROW(slot_past_the_last_is_listed_too, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
+        CHUNK_ROW(full_chunk_has_a_next, RIG_HEAP_VALIDATE, -1, FULL_CHUNK, "chunk.link"),
+        CHUNK_ROW(full_chunk_has_a_previous, RIG_HEAP_VALIDATE, -1, FULL_CHUNK, "chunk.link"),
         CHUNK_ROW(slot_of_another_number, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(slot_past_the_first_block, RIG_HEAP_FREE, OWN, OWN, "block.header"),
         CHUNK_ROW(slot_of_another_class, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(slot_is_a_block, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(free_slot_of_another_number, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(free_slot_of_another_class, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
+        CHUNK_ROW(free_slot_of_another_class, RIG_RTL_ZERO, -1, LISTED, "chunk.info"),
         CHUNK_ROW(busy_slot_is_free_and_nobodys, RIG_HEAP_VALIDATE, -1, -1, "chunk.free"),
         ROW(slot_has_a_free_block_before, RIG_HEAP_VALIDATE, 0, -1, OWN, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),

@@ -11,7 +11,7 @@
 
 #define RIG_CONTRACT_ROW_MAX 1024u
 #define RIG_CONTRACT_ERROR_BYTES_MAX 256u /* of an error of a file whose name is short */
-#define RIG_RULING_COUNT 110u             /* D1 to D110 of core/SOURCES.md */
+#define RIG_RULING_COUNT 111u             /* D1 to D111 of core/SOURCES.md */
 
 enum rig_testable { RIG_TESTABLE_NO, RIG_TESTABLE_PARTLY, RIG_TESTABLE_YES, RIG_TESTABLE_COUNT };
 

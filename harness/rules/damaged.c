@@ -150,12 +150,14 @@ static void judge_damaged(struct rig_judge *judge, const struct rig_step *step)
         CLAUSE(ALLOC_19, step->op == RIG_OP_ALLOC && !step->win32, refused(step));
         CLAUSE(HALLOC_12, step->op == RIG_OP_ALLOC && step->win32, refused(step));
         CLAUSE(D86, step->damage_due || !as_said, as_said);
+        CLAUSE(D111, step->forgery_due, as_said);
         CLAUSE(D81, true, unharmed(step));
         return;
     }
     const bool harmless = judge->broken_count == 0;
     /* Without the process heap, which could not be had, no heap of the process is looked at. */
     const bool looked = step->op != RIG_OP_VALIDATE_ALL || !rig_refused(step);
+    CLAUSE(D111, step->forgery_due && looked, false);
     CLAUSE(D86, step->damage_due && looked, false);
     CLAUSE(HVALID_02,
            step->op == RIG_OP_VALIDATE_BLOCK && step->win32 && step->promised_count > 0 &&

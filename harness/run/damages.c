@@ -80,10 +80,19 @@ static bool works(const struct rig_step *step)
     }
 }
 
+/* The heap sets single bits there, and takes them away. A forged word opens, so that this goes on.
+ */
+static bool has_bits(const struct rig_damage *damage)
+{
+    return damage->len == 1 || (fault_damage_is_forged(damage->info) &&
+                                (damage->info->place == FAULT_PLACE_BIN_MAP ||
+                                 damage->info->place == FAULT_PLACE_CHUNK_FREE));
+}
+
 /* A bit that the heap itself may have set since is not the damaged one any more. */
 static bool stands(const struct rig_exec *exec, const struct rig_damage *damage)
 {
-    return !damage->unknown && (damage->notice != FAULT_NOTICE_VALIDATE || damage->len > 1 ||
+    return !damage->unknown && (damage->notice != FAULT_NOTICE_VALIDATE || !has_bits(damage) ||
                                 damage->changes == exec->changes[damage->heap]);
 }
 
@@ -128,6 +137,7 @@ void rig_damages_due(struct rig_exec *exec, struct rig_step *step)
         }
         if (is_due(step, damage) && stands(exec, damage) && still_there(exec, damage)) {
             step->damage_due = true;
+            step->forgery_due = step->forgery_due || fault_damage_is_forged(damage->info);
             step->damage_due_block = names(step, damage->block) ? damage->block : 0;
         }
     }
@@ -223,6 +233,11 @@ static enum again again(const struct rig_damage *piece, const struct rig_damage 
     return back ? AGAIN_UNDONE : AGAIN_OTHER;
 }
 
+static bool both_forged(const struct rig_damage *piece, const struct rig_damage *damage)
+{
+    return fault_damage_is_forged(piece->info) && fault_damage_is_forged(damage->info);
+}
+
 /* What is damaged twice is one piece; damaged back to what it was, none. */
 void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
 {
@@ -248,7 +263,13 @@ void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
             remove_at(damages, idx);
             return;
         }
-        if (of_bits == AGAIN_ANEW || memcmp(piece->written, damage->before, damage->len) != 0) {
+        const bool since = memcmp(piece->written, damage->before, damage->len) != 0;
+        if (both_forged(piece, damage) && (since || !stands(exec, piece))) {
+            *piece = *damage;
+            piece->unknown = true; /* the heap went on from what it found */
+            return;
+        }
+        if (of_bits == AGAIN_ANEW || since) {
             *piece = *damage; /* the heap has written there since */
             return;
         }

@@ -23,9 +23,10 @@ struct rig_damage {
     enum fault_notice notice; /* of this piece: a field of no live block is noticed by validation */
     uintptr_t block;          /* whose naming must be noticed, or 0 */
     const char *field;
-    bool live;        /* the block is a live one: its fields go with it */
-    bool unknown;     /* a bit flipped twice, which the heap may have written as it was in between:
-                         which of its values is right, now and after more flips, nobody can tell */
+    bool live;    /* the block is a live one: its fields go with it */
+    bool unknown; /* a bit flipped twice, which the heap may have written as it was in between, or a
+                     word forged twice, with which the heap went on in between: which of its
+                     values is right, now and after more of that, nobody can tell */
     uint64_t changes; /* of the heap until then */
     uintptr_t address;
     size_t len;

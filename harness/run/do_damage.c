@@ -11,6 +11,7 @@ static struct {
     struct rig_fields others; /* of another heap */
     struct rig_spot spot;
     enum fault_change change;
+    bool forged; /* the value of a sealed word is changed, not its bytes */
     uint8_t before[RIG_SPAN_BYTES_MAX];
     uint8_t after[RIG_SPAN_BYTES_MAX];
     struct rig_exec *exec;
@@ -30,6 +31,22 @@ static void peek_into(const struct rig_subject *subject, uintptr_t address, uint
     for (size_t idx = 0; idx < len; idx++) {
         bytes[idx] = subject->peek((void *)(address + idx));
     }
+}
+
+/* A word as changes see it: its bytes, or the value that is sealed in it; false when none is. */
+static bool see_word(const struct rig_exec *exec, HANDLE heap, uintptr_t address, uint8_t *bytes,
+                     size_t len)
+{
+    uint64_t value = 0;
+    if (!now.forged) {
+        peek_into(exec->subject, address, bytes, len);
+        return true;
+    }
+    if (len != sizeof(value) || !exec->subject->sealed_get(heap, (LPCVOID)address, &value)) {
+        return false;
+    }
+    memcpy(bytes, &value, sizeof(value));
+    return true;
 }
 
 /* ---- What was there before, to be put back ---- */
@@ -80,7 +97,7 @@ static bool stale_of(struct rig_exec *exec, uint8_t *bytes)
 /* ---- What is copied ---- */
 
 /* The next word of the same field, or the next field of the same name. */
-static bool neighbour_of(const struct rig_exec *exec, uint8_t *bytes)
+static bool neighbour_of(const struct rig_exec *exec, const struct rig_step *step, uint8_t *bytes)
 {
     const struct rig_field *field = now.spot.field;
     const size_t count = now.fields.count;
@@ -89,14 +106,14 @@ static bool neighbour_of(const struct rig_exec *exec, uint8_t *bytes)
         const uintptr_t base = (uintptr_t)field->address;
         const size_t words = field->bytes / FAULT_UNIT_BYTES;
         const size_t word = (now.spot.address - base) / FAULT_UNIT_BYTES;
-        peek_into(exec->subject, base + (word + 1) % words * FAULT_UNIT_BYTES, bytes, now.spot.len);
-        return true;
+        return see_word(exec, step->heap->handle, base + (word + 1) % words * FAULT_UNIT_BYTES,
+                        bytes, now.spot.len);
     }
     for (size_t hop = 1; hop < count; hop++) {
         const struct rig_field *other = &now.fields.fields[(own + hop) % count];
         if (strcmp(other->name, field->name) == 0 && other->bytes == field->bytes) {
-            peek_into(exec->subject, (uintptr_t)other->address, bytes, now.spot.len);
-            return true;
+            return see_word(exec, step->heap->handle, (uintptr_t)other->address, bytes,
+                            now.spot.len);
         }
     }
     return false;
@@ -116,8 +133,8 @@ static bool other_heap_of(struct rig_exec *exec, const struct rig_step *step, ui
             const struct rig_field *other = &now.others.fields[idx];
             if (strcmp(other->name, field->name) == 0 && other->bytes == field->bytes) {
                 const uintptr_t offset = now.spot.address - (uintptr_t)field->address;
-                peek_into(exec->subject, (uintptr_t)other->address + offset, bytes, now.spot.len);
-                return true;
+                return see_word(exec, heap->handle, (uintptr_t)other->address + offset, bytes,
+                                now.spot.len);
             }
         }
     }
@@ -146,20 +163,42 @@ static bool address_of(const struct rig_exec *exec, const struct rig_step *step,
 
 /* ---- Changing ---- */
 
+static bool plainly(const struct fault_unit *unit)
+{
+    memcpy(now.after, unit->bytes, now.spot.len);
+    return true;
+}
+
+/* The subject seals, so it is asked to write. What stands there then is what is wanted, and until
+ * it is noted and written as any damage is, the old word stands there again. */
+static bool forge(const struct rig_exec *exec, const struct rig_step *step,
+                  const struct fault_unit *unit)
+{
+    uint64_t value = 0;
+    memcpy(&value, unit->bytes, sizeof(value));
+    const bool done =
+        exec->subject->sealed_put(step->heap->handle, (PVOID)now.spot.address, value) != 0;
+    peek_into(exec->subject, now.spot.address, now.after, now.spot.len);
+    fault_write(exec->subject->poke, now.spot.address, now.before, now.spot.len);
+    return done && memcmp(now.after, now.before, now.spot.len) != 0;
+}
+
 /* False when the change has nothing to work with, or leaves everything as it is. */
 static bool change_unit(struct rig_exec *exec, const struct rig_step *step,
                         const struct fault_place_info *place)
 {
     struct fault_unit unit = {
         .len = now.spot.len, .mask = place->number, .bit = step->record->value % 64u};
-    bool able = true;
-    memcpy(unit.bytes, now.before, now.spot.len);
+    bool able = see_word(exec, step->heap->handle, now.spot.address, unit.bytes, now.spot.len);
+    if (!able) {
+        return false;
+    }
     switch (now.change) {
     case FAULT_CHANGE_KEEP:
         keep(exec);
         return true;
     case FAULT_CHANGE_NEIGHBOUR:
-        able = neighbour_of(exec, unit.other);
+        able = neighbour_of(exec, step, unit.other);
         break;
     case FAULT_CHANGE_OTHER_HEAP:
         able = other_heap_of(exec, step, unit.other);
@@ -176,8 +215,7 @@ static bool change_unit(struct rig_exec *exec, const struct rig_step *step,
         break;
     }
     able = able && fault_change_apply(now.change, &unit);
-    memcpy(now.after, unit.bytes, now.spot.len);
-    return able;
+    return able && (now.forged ? forge(exec, step, &unit) : plainly(&unit));
 }
 
 /* Plain bytes: those that may be written, letter by letter. */
@@ -342,8 +380,11 @@ static bool skip(struct rig_exec *exec, struct rig_step *step, const char *why)
     return rig_judge(exec, step);
 }
 
-static const char *lacks(const struct rig_subject *subject)
+static const char *lacks(const struct rig_subject *subject, bool forged)
 {
+    if (forged && (subject->sealed_get == NULL || subject->sealed_put == NULL)) {
+        return "subject's words have no seals that can be forged";
+    }
     if (subject->poke == NULL || subject->peek == NULL) {
         return "subject has no way to write past it";
     }
@@ -377,8 +418,9 @@ bool rig_do_DAMAGE(struct rig_exec *exec, struct rig_step *step)
         return nothing(step);
     }
     const struct fault_place_info *place = fault_place_info(step->damage->place);
-    if (lacks(subject) != NULL) {
-        return skip(exec, step, lacks(subject));
+    now.forged = fault_damage_is_forged(step->damage);
+    if (lacks(subject, now.forged) != NULL) {
+        return skip(exec, step, lacks(subject, now.forged));
     }
     now.change = fault_change_of(step->damage, step->record->flags);
     if (exec->damages.count + RIG_DAMAGE_ROOM > RIG_DAMAGE_MAX ||

@@ -344,6 +344,7 @@ struct rig_step {
     /* A call on a heap that is damaged on purpose: it must notice at the latest, by naming that block
      * where it is not 0; the reasons that its reports may give. */
     bool damage_due;
+    bool forgery_due; /* of what is due, some opens */
     uintptr_t damage_due_block;
     unsigned promised_count;
     const char *promised[RIG_PROMISED_MAX];

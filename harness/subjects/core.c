@@ -695,6 +695,8 @@ const struct rig_subject *rig_subject_core(void)
         .fields = core_fields,
         .poke = core_poke,
         .peek = nth_peek,
+        .sealed_get = nth_sealed_get,
+        .sealed_put = nth_sealed_put,
         .holdings = core_holdings,
         .reports = core_reports,
         .report_text = core_report_text,

@@ -205,7 +205,7 @@ static void a_ruling_wants_exactly_one_row(void **state)
     const size_t count = rulings_fill();
     assert_true(parse(HEADER));
     lacks_are(count, "");
-    lacks_are(count - 1, "D110: no row in clauses.def\n");
+    lacks_are(count - 1, "D111: no row in clauses.def\n");
     rows[0] = rows[1];
     lacks_are(count, "D1: no row in clauses.def\nD2: several rows in clauses.def\n");
 }

@@ -190,8 +190,7 @@ static bool run(const struct rig_program *program, struct rig_verdict *verdict)
 /* The damage and what followed: print_error cuts long texts. */
 static void tell(const struct text *text, const char *preset, const struct rig_verdict *verdict)
 {
-    const char *from = strstr(text->bytes, "damage ");
-    from = strstr(from + 1, "\ndamage ");
+    const char *from = strstr(text->bytes, "\ndamage ");
     print_error("%s: %s at operation %u (%s), last reason %s:%.600s\n", preset,
                 rig_clause_info(verdict->clause)->id, verdict->step_idx,
                 rig_op_info(verdict->op)->name, last_reason == NULL ? "none" : last_reason,

@@ -210,6 +210,12 @@ struct rig_subject {
     void (*poke)(PVOID address, uint8_t value);
     uint8_t (*peek)(LPCVOID address);
 
+    /** Read or write the value of a sealed word of a heap's metadata, as somebody would who has its
+     * keys; FALSE where there is none, or a damaged one. NULL: words have no seals, or nobody can
+     * make them, and forgeries are skipped. */
+    BOOLEAN (*sealed_get)(HANDLE heap, LPCVOID address, uint64_t *value);
+    BOOLEAN (*sealed_put)(HANDLE heap, PVOID address, uint64_t value);
+
     /** Leave the next call that asks for pages by raising `code` out of the middle of it; 0: no
      * more. NULL: calls are not interrupted. */
     void (*interrupt)(DWORD code);

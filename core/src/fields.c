@@ -119,7 +119,10 @@ static void tell_block(struct visitor *visitor, struct nth_heap *heap,
     if (block->state == NTH_BLOCK_FREE) {
         tell_inband(visitor, "free.next", NTH_FIELD_LINK, block, NTH_FREE_NEXT);
         tell_inband(visitor, "free.previous", NTH_FIELD_LINK, block, NTH_FREE_PREVIOUS);
-        tell_inband(visitor, "free.footer", NTH_FIELD_FOOTER, block, bytes - NTH_FREE_FOOTER_BACK);
+        if (nth_freelist_ends(block)) { /* elsewhere it would be somebody's data */
+            tell_inband(visitor, "free.footer", NTH_FIELD_FOOTER, block,
+                        bytes - NTH_FREE_FOOTER_BACK);
+        }
     } else if (block->state == NTH_BLOCK_CHUNK) {
         tell_chunk(visitor, heap, block);
     } else if (block->user_info) {
@@ -248,8 +251,8 @@ static void tell_heap(struct visitor *visitor, struct nth_heap *heap)
     tell(visitor, "heap.bins", NTH_FIELD_STATE, heap->bins, sizeof(heap->bins), NULL);
     tell(visitor, "heap.bin_map", NTH_FIELD_STATE, heap->bin_map, sizeof(heap->bin_map), NULL);
     tell(visitor, "heap.buckets", NTH_FIELD_STATE, heap->buckets, sizeof(heap->buckets), NULL);
-    tell(visitor, "heap.bucket_sums", NTH_FIELD_STATE, heap->bucket_sums,
-         sizeof(heap->bucket_sums), NULL);
+    tell(visitor, "heap.bucket_sums", NTH_FIELD_STATE, heap->bucket_sums, sizeof(heap->bucket_sums),
+         NULL);
     tell(visitor, "heap.segments", NTH_FIELD_STATE, heap->segments, sizeof(heap->segments), NULL);
     tell(visitor, "heap.caches", NTH_FIELD_STATE, heap->caches, sizeof(heap->caches), NULL);
     tell_rest(visitor, "heap.spare", heap + 1);

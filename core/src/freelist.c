@@ -108,12 +108,23 @@ static enum nth_status heads_list(struct nth_heap *heap, const struct nth_block 
                : broken(NTH_CORRUPT_FREE_LIST, block, "heap.bins");
 }
 
+bool nth_freelist_ends(const struct nth_block *block)
+{
+    const uint64_t end = block->offset + nth_block_bytes(block);
+    const bool at_border = (end + NTH_BORDER_BYTES) % NTH_PAGE_BYTES == 0;
+    if (!nth_tag_reaches(block->region, end)) {
+        return false;
+    }
+    const uint8_t tag = *nth_tag_at(block->region, end);
+    return (tag & NTH_TAG_PREVIOUS_FREE) != 0 &&
+           (nth_tag_starts(tag, end) || (at_border && (tag & NTH_TAG_START) == 0));
+}
+
 enum nth_status nth_freelist_end_check(const struct nth_heap *heap, const struct nth_block *block)
 {
     const uint64_t end = block->offset + nth_block_bytes(block);
     uint64_t footer = 0;
-    if (!nth_tag_reaches(block->region, end) ||
-        (*nth_tag_at(block->region, end) & NTH_TAG_PREVIOUS_FREE) == 0) {
+    if (!nth_freelist_ends(block)) {
         return broken(NTH_CORRUPT_BLOCK_MAP, block, "block.tag");
     }
     return nth_inband_open(heap, block->region, end - NTH_FREE_FOOTER_BACK, &footer) &&

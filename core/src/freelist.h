@@ -15,6 +15,9 @@
 enum nth_status nth_freelist_check(struct nth_heap *heap,
                                    const struct nth_block *block) NTH_MUST_USE;
 
+/* Where the free block ends the map says so. */
+bool nth_freelist_ends(const struct nth_block *block) NTH_MUST_USE;
+
 /* Where the free block ends the map and its footer say so: nothing of it is anybody else's. */
 enum nth_status nth_freelist_end_check(const struct nth_heap *heap,
                                        const struct nth_block *block) NTH_MUST_USE;

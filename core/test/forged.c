@@ -373,6 +373,13 @@ static void free_block_ends_with_the_next(struct forge_scene *scene)
     free_block_of(scene, 3u * units_of(scene->heap, BYTES));
 }
 
+/* By one unit: not where the next block starts, though its part of the map says that one before is
+ * free. */
+static void free_block_is_one_unit_longer(struct forge_scene *scene)
+{
+    free_block_of(scene, units_of(scene->heap, BYTES) + 1u);
+}
+
 /* To where no page was ever committed, and the map of blocks does not reach. */
 static void free_block_is_far_longer(struct forge_scene *scene)
 {
@@ -545,6 +552,8 @@ static void a_footer_or_a_map_that_says_something_else_is_reported(void **state)
             "free.footer"),
         ROW(free_block_is_longer, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP, "block.tag"),
         ROW(free_block_is_longer, RIG_RTL_ZERO, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP, "block.tag"),
+        ROW(free_block_is_one_unit_longer, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP,
+            "block.tag"),
         ROW(free_block_ends_with_the_next, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_FREE_FOOTER,
             "free.footer"),
         ROW(free_block_is_far_longer, RIG_HEAP_WALK, 0, -1, FREE_B, NTH_CORRUPT_BLOCK_MAP,

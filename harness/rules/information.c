@@ -71,7 +71,8 @@ static struct refusal query_due(const struct rig_step *step)
     return step->info_null ? no_access : none;
 }
 
-/* Blocks of one size, as they were allocated, that are live now: the most of any size. */
+/* Blocks of one size, as they were allocated, that are live now: the most of any size. Blocks past the
+ * threshold are of no class. */
 static unsigned most_alike(const struct rig_judge *judge, const struct rig_heap *heap)
 {
     uint16_t counts[FRONT_SIZE_MAX + 1] = {0};
@@ -80,7 +81,8 @@ static unsigned most_alike(const struct rig_judge *judge, const struct rig_heap 
     for (struct rig_block *block = rig_shadow_first(shadow); block != NULL;
          block = rig_shadow_next(block)) {
         const bool counts_here = block->heap == heap->idx && !block->resized &&
-                                 !block->has_user_value && block->size_bytes <= FRONT_SIZE_MAX;
+                                 !block->has_user_value && block->size_bytes <= FRONT_SIZE_MAX &&
+                                 block->size_bytes <= heap->threshold_bytes;
         if (counts_here && ++counts[block->size_bytes] > most) {
             most = counts[block->size_bytes];
         }

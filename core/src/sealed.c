@@ -4,6 +4,7 @@
  * way into a heap, and free lists. */
 #include <ntheap/seam.h>
 
+#include "cache.h"
 #include "call.h"
 #include "freelist.h"
 #include "sanitize.h"
@@ -42,6 +43,20 @@ static void put(struct nth_heap *heap, uint64_t *word, uint64_t value)
     }
 }
 
+/* A magazine's slots have a seal and a pad of their own. False: the word is none of them. */
+static bool is_slot(struct nth_heap *heap, const uint64_t *word, uint64_t *pad)
+{
+    for (uint64_t idx = 0; idx < heap->state.cache_count; idx++) {
+        const struct nth_cache *cache = nth_cache_at(heap, idx);
+        if (cache != NULL && lies_in(word, cache->slots, sizeof(cache->slots))) {
+            const size_t bucket = (size_t)(word - cache->slots[0]) / NTH_LFH_MAGAZINE_MAX;
+            *pad = nth_cache_pad(heap->config.key.first, (uint32_t)bucket);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The word at `address` into *value; then, when `other` is not NULL, that one in its place. */
 static BOOLEAN exchange(const char *name, HANDLE handle, LPCVOID address, uint64_t *value,
                         const uint64_t *other)
@@ -51,9 +66,14 @@ static BOOLEAN exchange(const char *name, HANDLE handle, LPCVOID address, uint64
     struct nth_heap *heap = nth_call_begin(&call, name, handle, 0);
     if (heap != NULL && is_word(address)) {
         uint64_t *word = (uint64_t *)(uintptr_t)address;
+        uint64_t pad = 0;
         nth_call_gate(&call);
-        whole = nth_word_open(load(word), pad_of(heap, word), value);
-        if (whole && other != NULL) {
+        const bool slot = is_slot(heap, word, &pad);
+        whole = slot ? nth_cache_slot_open(*word, pad, value)
+                     : nth_word_open(load(word), pad_of(heap, word), value);
+        if (whole && other != NULL && slot) {
+            *word = nth_cache_slot_seal(*other & NTH_WORD_MASK, pad);
+        } else if (whole && other != NULL) {
             put(heap, word, *other & NTH_WORD_MASK);
         }
     }

@@ -30,12 +30,16 @@ static enum nth_status broken(enum nth_reason reason, const void *user, const ch
     return NTH_CORRUPT;
 }
 
-/* No start in the map between two offsets: tags of no block, eight at a time. */
+/* No start in the map between two offsets, as far as it reaches: tags of no block, eight at a time.
+ */
 static bool map_is_clear(const struct nth_region *region, uint64_t first, uint64_t end)
 {
     const uint64_t strange = (uint8_t)~NTH_TAG_GENERATION * 0x0101010101010101u;
+    uint64_t reach = 0;
+    const bool whole = nth_region_reach(region, &reach);
+    const uint64_t last = end / NTH_WINDOW_BYTES; /* before `from`, where slots are damaged */
     const uint64_t from = first / NTH_WINDOW_BYTES + 1;
-    const uint64_t to = end / NTH_WINDOW_BYTES; /* before it, where slots are damaged */
+    const uint64_t to = whole && last > reach ? reach : last;
     const uint8_t *tag = nth_tag_at(region, first) + 1;
     uint64_t left = to > from ? to - from : 0;
     for (; left >= sizeof(uint64_t); left -= sizeof(uint64_t)) {
@@ -135,7 +139,7 @@ static enum nth_status check_segment(struct nth_heap *heap, struct nth_region *r
     if (!nth_page_map_holds(region)) {
         return broken(NTH_CORRUPT_PAGE_MAP, NULL, "region.pages");
     }
-    if (!map_is_clear(region, 0, offset)) {
+    if ((*nth_tag_at(region, 0) & ~NTH_TAG_GENERATION) != 0 || !map_is_clear(region, 0, offset)) {
         return broken(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, offset), "block.tag");
     }
     while (offset + NTH_BORDER_BYTES <= region->bytes) {
@@ -160,10 +164,11 @@ static enum nth_status check_segment(struct nth_heap *heap, struct nth_region *r
         if (says != previous_free || (*nth_tag_at(region, offset) & start) != 0) {
             return broken(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, offset), "block.tag");
         }
-        if (page == region->bytes / NTH_PAGE_BYTES) {
-            break;
+        const uint64_t end =
+            page == region->bytes / NTH_PAGE_BYTES ? page : nth_page_run(region, page, &damaged);
+        if (!map_is_clear(region, offset, end * NTH_PAGE_BYTES)) {
+            return broken(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, offset), "block.tag");
         }
-        const uint64_t end = nth_page_run(region, page, &damaged);
         pages += end - page;
         previous_free = false;
         if (end * NTH_PAGE_BYTES == region->bytes || damaged) {

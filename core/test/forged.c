@@ -434,6 +434,21 @@ static void map_has_a_start_before_the_first(struct forge_scene *scene)
     *nth_tag_at(block.region, NTH_WINDOW_BYTES) = NTH_TAG_START;
 }
 
+static void map_has_a_start_in_its_first_window(struct forge_scene *scene)
+{
+    const struct nth_block block = forge_block(scene->heap, scene->blocks[FREE_A]);
+    *nth_tag_at(block.region, 0) = NTH_TAG_START;
+}
+
+/* The last window that the map has: its page was never committed. */
+static void map_has_a_start_where_no_page_is(struct forge_scene *scene)
+{
+    const struct nth_block block = forge_block(scene->heap, scene->blocks[FREE_A]);
+    uint64_t reach = 0;
+    assert_true(nth_region_reach(block.region, &reach));
+    *nth_tag_at(block.region, (reach - 1u) * NTH_WINDOW_BYTES) = NTH_TAG_PREVIOUS_FREE;
+}
+
 static void border(struct forge_scene *scene, uint8_t bits)
 {
     const struct nth_block rest = forge_block(scene->heap, scene->blocks[REST]);
@@ -585,6 +600,10 @@ static void a_footer_or_a_map_that_says_something_else_is_reported(void **state)
         ROW(map_has_a_mark_too_many, RIG_HEAP_VALIDATE, 0, -1, BUSY_BEHIND_B, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),
         ROW(map_has_a_start_before_the_first, RIG_HEAP_VALIDATE, 0, -1, -2, NTH_CORRUPT_BLOCK_MAP,
+            "block.tag"),
+        ROW(map_has_a_start_in_its_first_window, RIG_HEAP_VALIDATE, 0, -1, -2,
+            NTH_CORRUPT_BLOCK_MAP, "block.tag"),
+        ROW(map_has_a_start_where_no_page_is, RIG_HEAP_VALIDATE, 0, -1, -2, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),
         ROW(border_denies_the_free_block, RIG_HEAP_VALIDATE, 0, -1, REST, NTH_CORRUPT_BLOCK_MAP,
             "block.tag"),

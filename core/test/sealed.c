@@ -61,6 +61,13 @@ static uint64_t bytes_at(const uint8_t *address)
     return word;
 }
 
+static void demand_refused(HANDLE heap, PVOID address)
+{
+    uint64_t value = 0x1234;
+    assert_false(nth_sealed_get(heap, address, &value));
+    assert_false(nth_sealed_put(heap, address, value));
+}
+
 /* There and back, each word of each field. */
 static void a_sealed_word_is_read_and_written(void **state)
 {
@@ -87,6 +94,43 @@ static void a_sealed_word_is_read_and_written(void **state)
     assert_true(HeapValidate(heap, 0, NULL));
 }
 
+/* A slot's reference has a sum of its own in place of the code. */
+static void a_slot_in_a_magazine_is_read_and_written(void **state)
+{
+    (void)state;
+    PVOID blocks[COUNT];
+    HANDLE heap = HeapCreate(0, 0, 0);
+    unsigned slots = 0;
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, BYTES);
+    }
+    assert_true(HeapFree(heap, 0, blocks[COUNT - 1u]));
+    field_count = 0;
+    (void)nth_fields(heap, keep, NULL);
+    for (size_t idx = 0; idx < field_count; idx++) {
+        for (size_t at = 0; is(&fields[idx], "cache.slots") && at < fields[idx].bytes; at += 8u) {
+            uint8_t *word = (uint8_t *)fields[idx].address + at;
+            const uint64_t before = bytes_at(word);
+            uint64_t value = 0;
+            uint64_t forged = 0;
+            if (before == 0) { /* never used */
+                demand_refused(heap, word);
+                continue;
+            }
+            assert_true(nth_sealed_get(heap, word, &value));
+            assert_true(nth_sealed_put(heap, word, value ^ 5u));
+            assert_true(nth_sealed_get(heap, word, &forged));
+            assert_int_equal(forged, value ^ 5u);
+            assert_true(nth_sealed_put(heap, word, value));
+            assert_true(bytes_at(word) == before);
+            slots++;
+        }
+    }
+    assert_in_range(slots, 1, COUNT);
+    rig_report_demand_none();
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
 /* Else nobody would come as far as the bit. */
 static void sums_over_a_word_are_renewed_with_it(void **state)
 {
@@ -105,13 +149,6 @@ static void sums_over_a_word_are_renewed_with_it(void **state)
         }
     }
     fail();
-}
-
-static void demand_refused(HANDLE heap, PVOID address)
-{
-    uint64_t value = 0x1234;
-    assert_false(nth_sealed_get(heap, address, &value));
-    assert_false(nth_sealed_put(heap, address, value));
 }
 
 static void what_is_no_sealed_word_is_left_alone(void **state)
@@ -150,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_sealed_word_is_read_and_written),
+        TEST(a_slot_in_a_magazine_is_read_and_written),
         TEST(sums_over_a_word_are_renewed_with_it),
         TEST(what_is_no_sealed_word_is_left_alone),
     };

@@ -273,6 +273,21 @@ static bool spot_bytes(struct rig_exec *exec, const struct fault_place_info *pla
     }
 }
 
+/* The next word from number `word` on, and around again, that was ever written. */
+static size_t written_from(const struct rig_exec *exec, const struct rig_field *field, size_t word,
+                           size_t words)
+{
+    for (size_t hop = 0; hop < words; hop++) {
+        const size_t at = (word + hop) % words;
+        for (size_t byte = 0; words > 1 && byte < FAULT_UNIT_BYTES; byte++) {
+            if (exec->subject->peek((char *)field->address + at * FAULT_UNIT_BYTES + byte) != 0) {
+                return at;
+            }
+        }
+    }
+    return word;
+}
+
 bool rig_damage_spot(struct rig_exec *exec, const struct fault_place_info *place,
                      const struct rig_fields *fields, struct rig_step *step, struct rig_spot *spot)
 {
@@ -291,10 +306,11 @@ bool rig_damage_spot(struct rig_exec *exec, const struct fault_place_info *place
         return true;
     }
     const size_t words = field->bytes > FAULT_UNIT_BYTES ? field->bytes / FAULT_UNIT_BYTES : 1;
-    const size_t word = words > 1 ? step->record->value / 64u % words : 0;
+    size_t word = words > 1 ? step->record->value / 64u % words : 0;
+    word = fault_damage_is_forged(step->damage) ? written_from(exec, field, word, words) : word;
     spot->field = field;
     spot->address = (uintptr_t)field->address + word * FAULT_UNIT_BYTES;
-    spot->len = words > 1 ? FAULT_UNIT_BYTES : field->bytes;
+    spot->len = field->bytes > FAULT_UNIT_BYTES ? FAULT_UNIT_BYTES : field->bytes;
     return true;
 }
 

@@ -80,13 +80,19 @@ static bool works(const struct rig_step *step)
     }
 }
 
-/* The heap sets single bits there, and takes them away. A forged word opens, so that this goes on.
- */
+/* The heap works on with what it finds there: a forged word opens, and the map has no seal. */
+static bool goes_on(const struct rig_damage *damage)
+{
+    return fault_damage_is_forged(damage->info) || damage->info->place == FAULT_PLACE_GAPS;
+}
+
+/* It sets single bits there, and takes them away. */
 static bool has_bits(const struct rig_damage *damage)
 {
-    return damage->len == 1 || (fault_damage_is_forged(damage->info) &&
-                                (damage->info->place == FAULT_PLACE_BIN_MAP ||
-                                 damage->info->place == FAULT_PLACE_CHUNK_FREE));
+    const enum fault_place place = damage->info->place;
+    return damage->len == 1 ||
+           (goes_on(damage) && (place == FAULT_PLACE_BIN_MAP || place == FAULT_PLACE_CHUNK_FREE ||
+                                place == FAULT_PLACE_GAPS));
 }
 
 /* A bit that the heap itself may have set since is not the damaged one any more. */
@@ -233,11 +239,6 @@ static enum again again(const struct rig_damage *piece, const struct rig_damage 
     return back ? AGAIN_UNDONE : AGAIN_OTHER;
 }
 
-static bool both_forged(const struct rig_damage *piece, const struct rig_damage *damage)
-{
-    return fault_damage_is_forged(piece->info) && fault_damage_is_forged(damage->info);
-}
-
 /* What is damaged twice is one piece; damaged back to what it was, none. */
 void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
 {
@@ -264,7 +265,7 @@ void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
             return;
         }
         const bool since = memcmp(piece->written, damage->before, damage->len) != 0;
-        if (both_forged(piece, damage) && (since || !stands(exec, piece))) {
+        if (goes_on(piece) && goes_on(damage) && (since || !stands(exec, piece))) {
             *piece = *damage;
             piece->unknown = true; /* the heap went on from what it found */
             return;

@@ -174,7 +174,8 @@ struct rig_watched {
     uintptr_t place;        /* of the access */
     unsigned choice;        /* of a row with several ways */
     unsigned turns;         /* LISTING, stories: calls made */
-    ULONG flags_told;
+    ULONG flags_told;       /* START: global flags in force, */
+    ULONG flags_due;        /* and those that must be */
 };
 
 #endif

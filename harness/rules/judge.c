@@ -79,6 +79,7 @@ static void judge_operation(struct rig_judge *judge, const struct rig_step *step
         rig_rules_misuse(judge, step);
     }
     rig_rules_damage(judge, step);
+    rig_rules_unverified(judge, step);
 }
 
 void rig_judge_step(struct rig_judge *judge, const struct rig_step *step)

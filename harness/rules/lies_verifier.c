@@ -191,6 +191,11 @@ static BOOLEAN restart_verify(const char *settings)
     return TRUE;
 }
 
+static ULONG restart_flags(void)
+{
+    return ~rig_honest->global_flags();
+}
+
 static NTSTATUS assent_stop_set(const char *layer, const char *name, ULONG report, ULONG flavor)
 {
     const NTSTATUS status = rig_honest->stop_set(layer, name, report, flavor);
@@ -284,7 +289,9 @@ const struct rig_lie *rig_lies_verifier(size_t *count)
         {"fuller", "a light block is full, and a full one light", {.verified = fuller_verified}},
         {"starving", "refused or not, the other way", {.verified = starving_verified}},
         {"blank", "around blocks is something else", {.peek = blank_peek}},
-        {"restart", "the verifier takes hold again", {.verify = restart_verify}},
+        {"restart",
+         "the verifier takes hold of a process that runs, with other flags",
+         {.verify = restart_verify, .global_flags = restart_flags}},
         {"assent",
          "a setting is taken that must not be, or the other way",
          {.stop_set = assent_stop_set, .lowres = assent_lowres}},

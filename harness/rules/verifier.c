@@ -344,7 +344,8 @@ static void rules_settings(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(AVRF_01, is_row(step, RIG_ROW_START), step->outcome.value == 0);
     CLAUSE(PHEAP_05, is_row(step, RIG_ROW_START) && watched->watch->marks,
            step->outcome.value == 0);
-    CLAUSE(D89, is_row(step, RIG_ROW_START), step->outcome.value == 0);
+    CLAUSE(D89, is_row(step, RIG_ROW_START),
+           step->outcome.value == 0 && watched->flags_told == watched->flags_due);
     CLAUSE(GFLAG_05, is_row(step, RIG_ROW_COALESCE) && flagged(watched, RIG_VERIFY_DHC), watched->turns == 2);
     CLAUSE(D101, is_row(step, RIG_ROW_COALESCE), watched->turns == (flagged(watched, RIG_VERIFY_DHC) ? 2u : 1u));
     CLAUSE(AVRF_08, between(step, RIG_ROW_STOP_OFF, RIG_ROW_STOP_FATAL),
@@ -498,4 +499,9 @@ void rig_rules_verifier(struct rig_judge *judge, const struct rig_step *step)
     if (has(watched, RIG_VERIFY_LOWRES)) {
         rules_lowres(judge, step);
     }
+}
+
+void rig_rules_unverified(struct rig_judge *judge, const struct rig_step *step)
+{
+    CLAUSE(D89, step->off_asked > 0, step->off_wrong == 0 && !step->outcome.raised);
 }

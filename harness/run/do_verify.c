@@ -342,8 +342,10 @@ static BOOLEAN compare(void *context, const struct rig_allocation *one)
 {
     struct looking *looking = context;
     const struct rig_block *block = rig_shadow_find(&looking->exec->shadow, one->user);
-    const bool right = one->held     ? held_at(looking->exec, one)
-                       : block != NULL && as_modelled(looking->exec, one, block);
+    const struct rig_subject *subject = looking->exec->subject;
+    const bool known = subject->knows == NULL || subject->knows((LPCVOID)one->user);
+    const bool right = known && (one->held ? held_at(looking->exec, one)
+                                           : block != NULL && as_modelled(looking->exec, one, block));
     looking->right += right;
     looking->wrong += !right;
     return TRUE;
@@ -369,7 +371,7 @@ static void look(void *context)
         sums.held_count == held_count && sums.held_bytes == held_bytes &&
         (!watch->tracks ||
          (sums.live_count == exec->shadow.block_count && sums.live_bytes == live_bytes)) &&
-        sums.stops == exec->subject->stops(SIZE_MAX, NULL) && sums.unloads == watch->unloads &&
+        sums.layers == watch->set.layers && sums.stops == exec->subject->stops(SIZE_MAX, NULL) && sums.unloads == watch->unloads &&
         sums.leaks == watch->leaks && sums.disowned == watch->disowned &&
         (watch->set.once || sums.silenced >= watch->silenced);
     exec->watched.found = looking.right;
@@ -491,22 +493,27 @@ static bool do_clock(struct rig_exec *exec, const struct rig_step *step)
 }
 
 #define REPORT_DEFAULT 0x1A1u
+#define REPORT_UNKNOWN 0x200u
 #define FLAVOR_FATAL 0x02u
 #define FLAVOR_ONCE 0x10u
+#define FLAVOR_UNKNOWN 0x20u
 
 static bool do_switch(struct rig_exec *exec, struct rig_step *step, enum rig_verify_row row)
 {
     const unsigned idx = step->record->value % RIG_SWITCH_COUNT;
-    const bool odd = step->record->value >> 15 != 0; /* a name that no stop of the layer has */
+    const bool odd = step->record->value >> 15 != 0;
+    const unsigned way = step->record->value >> 13 & 3u;
+    const bool unknown = odd && way != 0; /* bits; else a name that no stop of the layer has */
     const ULONG flavor = row == RIG_ROW_STOP_ONCE    ? FLAVOR_ONCE
                          : row == RIG_ROW_STOP_FATAL ? FLAVOR_FATAL
                                                         : 0;
     exec->watched.made = true;
     exec->watched.refuses = odd;
-    setting.layer = odd ? "Handles" : rig_switches[idx].layer;
+    setting.layer = odd && !unknown ? "Handles" : rig_switches[idx].layer;
     setting.name = rig_switches[idx].name;
-    setting.report = row == RIG_ROW_STOP_OFF ? 0 : REPORT_DEFAULT;
-    setting.flavor = flavor;
+    setting.report = (row == RIG_ROW_STOP_OFF ? 0 : REPORT_DEFAULT) |
+                     (unknown && way != 2 ? REPORT_UNKNOWN : 0);
+    setting.flavor = flavor | (unknown && way != 1 ? FLAVOR_UNKNOWN : 0);
     rig_call(exec, step, set_stop);
     if (!rig_judge(exec, step)) {
         return false;
@@ -523,6 +530,18 @@ static void start_again(void *context)
 {
     struct rig_exec *exec = context;
     exec->step.outcome.value = exec->subject->verify("leak") != 0;
+    exec->watched.flags_told = exec->subject->global_flags();
+}
+
+/* Global flags of the settings, as the documents number them; full page heap is one. */
+static ULONG flags_due(const struct rig_verify *set)
+{
+    static const ULONG flags[8] = {0x10, 0x20, 0x40, 0x80, 0x200000, 0x1000, 0x100, 0x2000000};
+    ULONG due = set->full ? flags[7] : 0;
+    for (unsigned idx = 0; idx < 8; idx++) {
+        due |= (set->flags >> idx & 1u) != 0 ? flags[idx] : 0;
+    }
+    return due;
 }
 
 static bool do_start(struct rig_exec *exec, struct rig_step *step)
@@ -530,7 +549,7 @@ static bool do_start(struct rig_exec *exec, struct rig_step *step)
     exec->watched.made = true;
     exec->watched.refuses = true;
     rig_call(exec, step, start_again);
-    exec->watched.flags_told = exec->subject->global_flags();
+    exec->watched.flags_due = flags_due(&exec->watch.set);
     return rig_judge(exec, step);
 }
 
@@ -875,7 +894,10 @@ bool rig_do_VERIFY(struct rig_exec *exec, struct rig_step *step)
     const unsigned row = step->record->arg;
     exec->watched.row = (enum rig_verify_row)row;
     memset(&call, 0, sizeof(call));
-    if (!exec->watch.on || row >= RIG_ROW_COUNT) {
+    if (!exec->watch.on) {
+        return rig_verify_off(exec, step);
+    }
+    if (row >= RIG_ROW_COUNT) {
         return nothing(step);
     }
     switch ((enum rig_verify_row)row) {

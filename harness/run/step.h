@@ -352,6 +352,10 @@ struct rig_step {
     /* Under a verifier: what it made of the step; NULL without one. */
     const struct rig_watched *watched;
 
+    /* VERIFY without one: answers of its services, and those that did not say so. */
+    unsigned off_asked;
+    unsigned off_wrong;
+
     /* Critical sections and handlers. */
     unsigned object_idx;
     unsigned section_depth; /* of this thread before the call */

@@ -196,11 +196,12 @@ static void put_arguments(struct line *line)
         rig_text_put(sink, " reset=0x%x set=0x%x", step->user_reset, step->user_set);
         break;
     case RIG_OP_VERIFY:
-        if (step->watched != NULL) {
-            rig_text_put(sink, " %s", rig_verify_word(step->watched->row));
-        }
-        if (step->record != NULL && step->record->value != 0) {
+        rig_text_put(sink, " %s", rig_verify_word(step->record->arg));
+        if (step->record->value != 0) {
             rig_text_put(sink, " value=%u", step->record->value);
+        }
+        if (step->watched == NULL) {
+            rig_text_put(sink, " off");
         }
         break;
     case RIG_OP_DAMAGE:

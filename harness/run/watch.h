@@ -61,4 +61,7 @@ unsigned rig_watch_damage(struct rig_exec *exec, unsigned heap);
 void rig_watch_pages(const struct rig_exec *exec, uintptr_t user, size_t laid_bytes, uintptr_t *low,
                      uintptr_t *high);
 
+/* do_verify_off.c: VERIFY where no verifier is on. False: finding. */
+bool rig_verify_off(struct rig_exec *exec, struct rig_step *step);
+
 #endif

@@ -390,15 +390,17 @@ static size_t core_stops(size_t idx, struct rig_stop *stop)
     if (idx < core.stop_count && core.stop_count - idx <= STOPS_MAX) {
         *stop = core.stops[idx % STOPS_MAX];
     }
-    return core.stop_count;
+    return nth_verifier_stop_count();
 }
 
 static size_t core_stop_text(size_t idx, bool json, bool stacks, char *text, size_t bytes)
 {
-    if (idx >= core.stop_count || core.stop_count - idx > STOPS_MAX) {
+    const struct nth_stop *stop = nth_verifier_stop_at(idx); /* the first ones; a copy else */
+    if (stop == NULL && (idx >= core.stop_count || core.stop_count - idx > STOPS_MAX)) {
         return 0;
     }
-    return nth_verifier_stop_text(&core.stopped[idx % STOPS_MAX], json, stacks, text, bytes);
+    return nth_verifier_stop_text(stop != NULL ? stop : &core.stopped[idx % STOPS_MAX], json, stacks,
+                                  text, bytes);
 }
 
 static void core_verified(struct rig_verified *told)
@@ -406,6 +408,7 @@ static void core_verified(struct rig_verified *told)
     struct nth_verifier_summary sums;
     nth_verifier_summary(&sums);
     *told = (struct rig_verified){
+        .layers = nth_verifier_layers(),
         .stops = sums.stop_count,
         .silenced = sums.silenced_count,
         .leaks = sums.leak_count,
@@ -454,6 +457,7 @@ static size_t core_allocations(HANDLE heap,
                                void *context)
 {
     struct visiting_allocations visiting = {visit, context};
+    nth_verifier_look(); /* what was unloaded owns nothing */
     return nth_verifier_enumerate(heap, core_visit_allocation, &visiting);
 }
 
@@ -713,6 +717,7 @@ const struct rig_subject *rig_subject_core(void)
         .stop_text = core_stop_text,
         .verified = core_verified,
         .allocations = core_allocations,
+        .knows = nth_verifier_knows,
         .logged = core_logged,
         .lowres = nth_verifier_lowres,
         .clock = core_clock,

@@ -61,7 +61,8 @@ static void effect_count(const struct rig_step *step)
 /* For the numbers: a step that was a fault. */
 static void fault_count(const struct rig_step *step)
 {
-    const bool fault = step->phase == RIG_PHASE_PROGRAM && rig_op_fault(step->op) != 0;
+    const bool off = step->op == RIG_OP_VERIFY && step->watched == NULL;
+    const bool fault = step->phase == RIG_PHASE_PROGRAM && rig_op_fault(step->op) != 0 && !off;
     if (!fault || step->nothing || step->skipped != NULL || step->record == NULL) {
         return;
     }
@@ -69,7 +70,7 @@ static void fault_count(const struct rig_step *step)
     rig_stats_add(&stats->faults_made, 1);
     rig_stats_add(&stats->faults_judged, step->op == RIG_OP_MISUSE);
     rig_stats_add(&stats->faults_reported, reported);
-    if (step->op != RIG_OP_PLAN) {
+    if (step->op == RIG_OP_MISUSE || step->op == RIG_OP_DAMAGE) {
         _Atomic uint8_t *rows = step->op == RIG_OP_MISUSE ? stats->misuse_rows : stats->damage_rows;
         atomic_fetch_or_explicit(&rows[step->record->arg], reported ? 3u : 1u,
                                  memory_order_relaxed);

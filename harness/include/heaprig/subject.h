@@ -99,6 +99,7 @@ struct rig_stop {
 
 /** Sums of the subject's verifier since it was switched on. */
 struct rig_verified {
+    uint64_t layers; /* that are on: 1 leak, 2 heaps, 4 locks, 8 memory, 16 low resources */
     uint64_t stops;
     uint64_t silenced;
     uint64_t leaks;
@@ -273,6 +274,9 @@ struct rig_subject {
     size_t (*allocations)(HANDLE heap,
                           BOOLEAN (*visit)(void *context, const struct rig_allocation *one),
                           void *context);
+
+    /** Is there one at exactly this address? NULL: not to be asked. */
+    BOOLEAN (*knows)(LPCVOID address);
 
     /** Visit the log, newest first: what concerns `address`. */
     size_t (*logged)(PVOID address, BOOLEAN (*visit)(void *context, const struct rig_logged *one),

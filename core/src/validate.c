@@ -39,7 +39,7 @@ static bool map_is_clear(const struct nth_region *region, uint64_t first, uint64
     const bool whole = nth_region_reach(region, &reach);
     const uint64_t last = end / NTH_WINDOW_BYTES; /* before `from`, where slots are damaged */
     const uint64_t from = first / NTH_WINDOW_BYTES + 1;
-    const uint64_t to = whole && last > reach ? reach : last;
+    const uint64_t to = !whole ? from : last < reach ? last : reach; /* else a call says so */
     const uint8_t *tag = nth_tag_at(region, first) + 1;
     uint64_t left = to > from ? to - from : 0;
     for (; left >= sizeof(uint64_t); left -= sizeof(uint64_t)) {
@@ -166,12 +166,13 @@ static enum nth_status check_segment(struct nth_heap *heap, struct nth_region *r
         }
         const uint64_t end =
             page == region->bytes / NTH_PAGE_BYTES ? page : nth_page_run(region, page, &damaged);
-        if (!map_is_clear(region, offset, end * NTH_PAGE_BYTES)) {
+        const bool tail = end == region->bytes / NTH_PAGE_BYTES; /* the map has whole pages */
+        if (!map_is_clear(region, offset, tail ? UINT64_MAX : end * NTH_PAGE_BYTES)) {
             return broken(NTH_CORRUPT_BLOCK_MAP, nth_region_place(region, offset), "block.tag");
         }
         pages += end - page;
         previous_free = false;
-        if (end * NTH_PAGE_BYTES == region->bytes || damaged) {
+        if (tail || damaged) {
             break;
         }
         offset = end * NTH_PAGE_BYTES + NTH_BORDER_BYTES;

@@ -310,6 +310,7 @@ static void before(void *context, const struct rig_step *step)
         compare(accounting);
     }
     count(accounting);
+    accounting->account->looks++;
     accounting->call = step->call;
     accounting->moves = moves_blocks(step);
     accounting->step = step->idx;

@@ -244,7 +244,8 @@ enum rig_census_byte {
 };
 
 struct rig_census_account {
-    uint64_t bytes[RIG_BYTE_COUNT];
+    uint64_t bytes[RIG_BYTE_COUNT]; /* of all looks */
+    uint64_t looks;
     uint64_t twice;   /* described as two things */
     uint64_t outside; /* described and not committed */
     uint64_t written; /* written by the subject and described by nobody, in some call */
@@ -253,7 +254,8 @@ struct rig_census_account {
     uint32_t step;
 };
 
-/* Run a program and account for every committed byte after each operation. */
+/* Run a program and account for every committed byte after each operation. False when one of them
+ * is nobody's, or twice somebody's, or a rule is broken. Units: bytes. Errors: as said. */
 bool rig_census_account(const struct rig_subject *subject, const struct rig_program *program,
                         struct rig_census_account *account);
 

@@ -54,6 +54,9 @@ struct census {
     uint64_t bad_count;
     uint64_t open_count;
     uint64_t change_count;
+    uint64_t accounted_bytes; /* in all looks, */
+    uint64_t look_count;
+    uint64_t unaccounted_count; /* and states in which one was nobody's, or twice somebody's */
     double cpu_s;
     bool terminal;
 };
@@ -175,6 +178,47 @@ static void tell_bad(struct census *census, const struct rig_census_state *state
     }
 }
 
+/* Every committed byte before every call, while the state is made and left again. */
+static void account(struct census *census, const struct rig_census_state *state)
+{
+    struct rig_census_account seen;
+    uint64_t bytes = 0;
+    const bool held = rig_census_account(census->subject, &state->program, &seen);
+    for (unsigned class = 0; class < RIG_BYTE_COUNT; class ++) {
+        bytes += seen.bytes[class];
+    }
+    census->accounted_bytes += bytes;
+    census->look_count += seen.looks;
+    census->unaccounted_count += !held;
+    if (census->options->json) {
+        cJSON *object = cJSON_CreateObject();
+        cJSON *inside = cJSON_AddObjectToObject(object, "account");
+        (void)cJSON_AddStringToObject(inside, "state", state->name);
+        (void)cJSON_AddNumberToObject(inside, "looks", (double)seen.looks);
+        (void)cJSON_AddNumberToObject(inside, "bytes", (double)bytes);
+        (void)cJSON_AddNumberToObject(inside, "nobody", (double)seen.bytes[RIG_BYTE_UNSAID]);
+        (void)cJSON_AddNumberToObject(inside, "twice", (double)seen.twice);
+        (void)cJSON_AddNumberToObject(inside, "outside", (double)seen.outside);
+        (void)cJSON_AddNumberToObject(inside, "written", (double)seen.written);
+        if (!held) {
+            char first[24];
+            (void)snprintf(first, sizeof(first), "0x%zx", (size_t)seen.first);
+            (void)cJSON_AddStringToObject(inside, "first", first);
+            (void)cJSON_AddNumberToObject(inside, "step", seen.step);
+            (void)cJSON_AddStringToObject(inside, "after", seen.call != NULL ? seen.call : "");
+        }
+        rig_cli_object(object);
+    } else if (!held) {
+        (void)printf(
+            "%-18s not accounted for: %llu bytes nobody's, %llu twice somebody's, %llu not "
+            "committed, %llu written and nobody's; the first at 0x%zx, after step %u, %s\n",
+            state->name, (unsigned long long)seen.bytes[RIG_BYTE_UNSAID],
+            (unsigned long long)seen.twice, (unsigned long long)seen.outside,
+            (unsigned long long)seen.written, (size_t)seen.first, seen.step,
+            seen.call != NULL ? seen.call : "the beginning");
+    }
+}
+
 static void tell_json(const char *name, const struct rig_census_table *table)
 {
     for (uint32_t idx = 0; idx < table->count; idx++) {
@@ -226,6 +270,7 @@ static void run_state(struct census *census, const char *path)
     if (!rig_census_state_make(&state, census->subject, path, error, sizeof(error))) {
         rig_cli_refuse(options->command, "%s", error);
     }
+    account(census, &state);
     struct rig_census_change *changes =
         rig_census_changes(&state, (uint32_t)options->random_count, &sheet.count);
     sheet.count = kept(options, &state, changes, sheet.count);
@@ -308,6 +353,10 @@ static void tell_all(const struct census *census)
                  (unsigned long long)census->change_count, (unsigned long long)all->run_count,
                  census->cpu_s,
                  all->run_count == 0 ? 0.0 : census->cpu_s * 1e6 / (double)all->run_count);
+    (void)printf("accounted for: %llu committed bytes, looked at %llu times: %s\n",
+                 (unsigned long long)census->accounted_bytes,
+                 (unsigned long long)census->look_count,
+                 census->unaccounted_count == 0 ? "each is one thing" : "NOT each is one thing");
     if (open > 0) {
         (void)printf("left out: %llu changes, by --every, --seconds or an interrupt\n",
                      (unsigned long long)open);
@@ -363,7 +412,7 @@ static int census_run(struct census *census)
     }
     const uint64_t bad =
         bad_sum(&census->all, RIG_CENSUS_GROUP_COUNT) - bad_sum(&census->all, RIG_CENSUS_RANDOM);
-    return bad == 0 ? RIG_EXIT_HELD : RIG_EXIT_FINDING;
+    return bad == 0 && census->unaccounted_count == 0 ? RIG_EXIT_HELD : RIG_EXIT_FINDING;
 }
 
 /* ---- The command ------------------------------------------------------------------------------
@@ -444,15 +493,17 @@ static const struct argp argp = {
         "pair of bits of a "
         "header, other values, other headers, random overwrites. After each, every operation of a "
         "battery begins a "
-        "run of its own and the others follow. Printed is what the changes of each field came to.\v"
+        "run of its own and the others follow. Printed is what the changes of each field came to. "
+        "Before that "
+        "every committed byte of each state is accounted for, before each of its calls.\v"
         "touch: reported by the call that met it. validate: reported by a call that validates. "
         "harmless: every "
         "answer as without the change. The rest is a finding, with the command that shows it: "
         "silent: another "
         "answer or a broken rule without a report; wrong: a report, but not the ruled failure; "
         "crash; hang. Exit "
-        "status 1 when bits or values came to one of these; for random overwrites their rate is "
-        "told.",
+        "status 1 when bits or values came to one of these, or a byte was nobody's or twice "
+        "somebody's; for random overwrites their rate is told.",
 };
 
 int rig_cli_census(int argc, char **argv)

@@ -70,6 +70,12 @@ static void tell_windows(struct visitor *visitor, const struct nth_region *regio
     visitor->window = window;
 }
 
+/* The block map up to a window, of which nothing can be told: what starts there is damaged. */
+static void skip_windows(struct visitor *visitor, uint64_t window)
+{
+    visitor->window = visitor->window < window ? window : visitor->window;
+}
+
 static void tell_window(struct visitor *visitor, const char *name, const struct nth_region *region,
                         uint64_t offset, void *block)
 {
@@ -88,6 +94,7 @@ static void tell_chunk(struct visitor *visitor, struct nth_heap *heap,
 {
     struct nth_chunk chunk;
     if (nth_chunk_read(heap, block, &chunk) != NTH_OK) {
+        skip_windows(visitor, (block->offset + nth_block_bytes(block)) / NTH_WINDOW_BYTES);
         return;
     }
     tell_inband(visitor, "chunk.info", NTH_FIELD_CHUNK, block, NTH_CHUNK_INFO);
@@ -104,6 +111,8 @@ static void tell_chunk(struct visitor *visitor, struct nth_heap *heap,
         if (nth_block_peek(heap, block->region, nth_chunk_slot(&chunk, idx), &slot)) {
             tell_inband(visitor, "slot.header", NTH_FIELD_HEADER, &slot, 0);
             tell_tag(visitor, &slot);
+        } else {
+            skip_windows(visitor, nth_chunk_slot(&chunk, idx) / NTH_WINDOW_BYTES + 1u);
         }
     }
     tell_spare(visitor, "chunk.spare", block->region, nth_chunk_slot(&chunk, chunk.slots),
@@ -133,13 +142,14 @@ static void tell_block(struct visitor *visitor, struct nth_heap *heap,
 }
 
 /* Where a run of committed pages ends at `offset` and 8 bytes: the border's bytes, and those before
- * the next block. False when there is none behind. */
-static bool tell_border(struct visitor *visitor, const struct nth_region *region, uint64_t *offset)
+ * the next block. False when there is none behind; *lost when what stands there is damaged. */
+static bool tell_border(struct visitor *visitor, const struct nth_region *region, uint64_t *offset,
+                        bool *lost)
 {
     const uint64_t end = *offset + NTH_BORDER_BYTES;
     const uint64_t page = end / NTH_PAGE_BYTES;
-    bool damaged = false;
-    if (end % NTH_PAGE_BYTES != 0) {
+    *lost = end % NTH_PAGE_BYTES != 0;
+    if (*lost) {
         return false;
     }
     tell_spare(visitor, "border.spare", region, *offset, end);
@@ -149,8 +159,8 @@ static bool tell_border(struct visitor *visitor, const struct nth_region *region
     if (nth_tag_reaches(region, *offset)) {
         tell_window(visitor, "border.tag", region, *offset, NULL);
     }
-    *offset = nth_page_run(region, page, &damaged) * NTH_PAGE_BYTES + NTH_BORDER_BYTES;
-    if (damaged || *offset > region->bytes) {
+    *offset = nth_page_run(region, page, lost) * NTH_PAGE_BYTES + NTH_BORDER_BYTES;
+    if (*lost || *offset > region->bytes) {
         return false;
     }
     tell_spare(visitor, "border.spare", region, *offset - NTH_BORDER_BYTES, *offset);
@@ -161,21 +171,22 @@ static void tell_blocks(struct visitor *visitor, struct nth_heap *heap, struct n
 {
     uint64_t offset = NTH_SEGMENT_FIRST;
     uint64_t tag_bytes = 0;
+    bool lost = false;
     visitor->window = 0;
     while (offset + NTH_BORDER_BYTES <= region->bytes) {
         struct nth_block block;
         if (nth_tag_reaches(region, offset) &&
             nth_tag_starts(*nth_tag_at(region, offset), offset)) {
             if (!nth_block_peek(heap, region, offset, &block)) {
-                break;
+                return;
             }
             tell_block(visitor, heap, &block);
             offset += nth_block_bytes(&block);
-        } else if (!tell_border(visitor, region, &offset)) {
+        } else if (!tell_border(visitor, region, &offset, &lost)) {
             break;
         }
     }
-    if (nth_region_reach(region, &tag_bytes)) {
+    if (!lost && nth_region_reach(region, &tag_bytes)) {
         tell_windows(visitor, region, tag_bytes);
     }
 }

@@ -47,7 +47,8 @@ static void rtl_element_of(struct rig_element *element, const RTL_HEAP_WALK_ENTR
         .flags = entry->Flags,
         .busy = (entry->Flags & RIG_WALK_BUSY) != 0,
         .region = (entry->Flags & (RIG_WALK_BUSY | RIG_WALK_REGION)) == RIG_WALK_REGION,
-        .uncommitted = (entry->Flags & RIG_WALK_BUSY) == 0 && (entry->Flags & 0x1100u) != 0,
+        .uncommitted =
+            (entry->Flags & RIG_WALK_BUSY) == 0 && (entry->Flags & RIG_WALK_UNCOMMITTED) != 0,
     };
     if (element->region) {
         element->committed_bytes = entry->Segment.CommittedSize;

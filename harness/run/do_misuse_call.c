@@ -178,13 +178,19 @@ static bool is_call(const struct rig_step *step, enum fault_call call)
 
 static void entries_fill(struct rig_step *step)
 {
+    static const WORD flags[] = {[RIG_ENTRY_BUSY] = PROCESS_HEAP_ENTRY_BUSY,
+                                 [RIG_ENTRY_REGION] = PROCESS_HEAP_REGION,
+                                 [RIG_ENTRY_UNCOMMITTED] = PROCESS_HEAP_UNCOMMITTED_RANGE};
+    static const USHORT rtl_flags[] = {[RIG_ENTRY_BUSY] = 0x4010u | RIG_WALK_BUSY, /* as seen */
+                                       [RIG_ENTRY_REGION] = RIG_WALK_REGION,
+                                       [RIG_ENTRY_UNCOMMITTED] = RIG_WALK_UNCOMMITTED};
     memset(&room.entry, 0, sizeof(room.entry));
     memset(&room.rtl_entry, 0, sizeof(room.rtl_entry));
     if (step->misuse->into == FAULT_INTO_ENTRY) {
         room.entry.lpData = step->passed;
-        room.entry.wFlags = PROCESS_HEAP_ENTRY_BUSY;
+        room.entry.wFlags = flags[step->bad.kind];
         room.rtl_entry.DataAddress = step->passed;
-        room.rtl_entry.Flags = RIG_WALK_BUSY;
+        room.rtl_entry.Flags = rtl_flags[step->bad.kind];
     }
 }
 

@@ -297,8 +297,8 @@ bool rig_misuse_find(struct rig_exec *exec, struct rig_step *step)
 
 /* ---- Memory of the rig that is passed ---- */
 
-/* All zero, and never anything else. Aligned as a block is: which report a global makes must not be the
- * linker's choice. */
+/* All zero, and never anything else. Aligned as a block is: which report a global makes must not be
+ * the linker's choice. */
 static _Alignas(16) CRITICAL_SECTION never_made;
 static const ULONG_PTR constants[64] = {sizeof(HEAP_SUMMARY)};
 
@@ -451,10 +451,70 @@ static PVOID of_walk(struct rig_exec *exec, const struct rig_step *step, bool re
     return found;
 }
 
-static PVOID altered(struct rig_exec *exec, const struct rig_step *step)
+/* The last element of that kind of a walk, of busy ones a large block; or NULL. */
+static PVOID last_of_walk(struct rig_exec *exec, const struct rig_step *step, bool busy, bool large)
 {
-    return variant_of(step) % 2 == 0 ? (char *)step->heap->handle + ALIGN_BYTES
-                                     : unreadable(exec, step);
+    const struct rig_walk *walk = rig_walk_aside(exec, step->heap->handle);
+    const struct rig_element *region = NULL;
+    PVOID found = NULL;
+    for (size_t idx = 0; walk != NULL && idx < walk->count; idx++) {
+        const struct rig_element *element = &walk->elements[idx];
+        region = element->region ? element : region;
+        const bool outside = region == NULL || !covers(region, element->address);
+        if (!element->region && !element->uncommitted && element->busy == busy &&
+            outside == large) {
+            found = (PVOID)element->address;
+        }
+    }
+    return found;
+}
+
+/* An address that starts no element of the kind that the entry says, by the variant; where the heap
+ * has not what that needs, one in its control structures. */
+static PVOID altered(struct rig_exec *exec, struct rig_step *step)
+{
+    static const enum rig_entry kinds[] = {
+        RIG_ENTRY_BUSY,   RIG_ENTRY_BUSY, RIG_ENTRY_UNCOMMITTED, RIG_ENTRY_UNCOMMITTED,
+        RIG_ENTRY_REGION, RIG_ENTRY_FREE, RIG_ENTRY_REGION,      RIG_ENTRY_BUSY,
+        RIG_ENTRY_FREE,   RIG_ENTRY_BUSY,
+    };
+    const unsigned variant = variant_of(step) % (sizeof(kinds) / sizeof(kinds[0]));
+    char *found = NULL;
+    step->bad.kind = kinds[variant];
+    switch (variant) {
+    case 1:
+        return unreadable(exec, step);
+    case 2: /* off the pages */
+        found = of_walk(exec, step, false, true);
+        found = found == NULL ? NULL : found + ALIGN_BYTES;
+        break;
+    case 3: /* page 0 is committed */
+        return step->heap->handle;
+    case 4: /* behind its base */
+        found = of_walk(exec, step, true, false);
+        break;
+    case 5:
+    case 6:
+        found = last_of_walk(exec, step, true, false);
+        break;
+    case 7: /* inside */
+        found = last_of_walk(exec, step, true, true);
+        found = found == NULL ? NULL : found + ALIGN_BYTES;
+        break;
+    case 8:
+        found = last_of_walk(exec, step, true, true);
+        break;
+    case 9:
+        found = last_of_walk(exec, step, false, false);
+        break;
+    default:
+        break;
+    }
+    if (found == NULL) {
+        step->bad.kind = RIG_ENTRY_BUSY;
+        found = (char *)step->heap->handle + ALIGN_BYTES;
+    }
+    return found;
 }
 
 bool rig_misuse_pointer(struct rig_exec *exec, struct rig_step *step)

@@ -176,6 +176,9 @@ struct rig_element {
     uintptr_t last_block;
 };
 
+/* What the flags of an entry say of its element. */
+enum rig_entry { RIG_ENTRY_BUSY, RIG_ENTRY_FREE, RIG_ENTRY_REGION, RIG_ENTRY_UNCOMMITTED };
+
 /* A whole walk. */
 struct rig_walk {
     struct rig_element *elements;
@@ -331,6 +334,7 @@ struct rig_step {
         size_t size_bytes;  /* as passed */
         unsigned nulls;     /* entries before the bad one of many */
         const char *reason; /* that the report must have, NULL: none may be made */
+        unsigned kind;      /* RIG_ENTRY_* of the walk's entry, as passed */
         bool open;          /* a large block may reach to there: any of three reasons will do */
         bool of_freed;      /* a block freed before is passed */
         bool unharmed;      /* afterwards the heap validates, and the caller's structures are as before */

@@ -49,6 +49,12 @@ static const unsigned held_bytes[8] = {DELAYED_BYTES, 0, 100, 1000, 4096, 0x1000
 static const char *const modules[RIG_MODULE_COUNT] = {"one", "two", "three", "four"};
 static const char *const layer_words[5] = {"leak", "heaps", "locks", "memory", "lowres"};
 static const char *const flag_words[8] = {"htc", "hfc", "hpc", "hvc", "dhc", "ust", "vrf", "hpa"};
+/* Of addresses that have 32 bits, and 64; either is read. */
+static const char *const ranges[RIG_VERIFY_RANGE_COUNT][2] = {
+    {"1-0xffffffff", "1-0xffffffffffffffff"},
+    {"1-1", "1-1"},
+    {"0xffff0000-0xffffffff", "0xffffffffffff0000-0xffffffffffffffff"},
+};
 static const char *const option_words[4] = {"backwards", "unaligned", "nosync", "leaks"};
 
 unsigned rig_verify_ppm(unsigned idx)
@@ -89,7 +95,7 @@ void rig_verify_from_bytes(struct rig_verify *verify, const uint8_t bytes[RIG_VE
     }
     verify->exceptions = (bytes[0] & LAYER_EXCEPTIONS) != 0;
     verify->once = (bytes[0] & LAYER_ONCE) != 0;
-    verify->selector = selector < RIG_VERIFY_ADDRESS && verify->asked_full
+    verify->selector = selector < RIG_VERIFY_SELECTOR_COUNT && verify->asked_full
                            ? (enum rig_verify_selector)selector
                            : RIG_VERIFY_ALL;
     verify->number = verify->selector == RIG_VERIFY_RANDOM ? bytes[2] % 101u : bytes[2];
@@ -100,6 +106,9 @@ void rig_verify_from_bytes(struct rig_verify *verify, const uint8_t bytes[RIG_VE
     } else if (verify->selector == RIG_VERIFY_DLLS) {
         verify->number &= 15u;
         verify->selector = verify->number != 0 ? RIG_VERIFY_DLLS : RIG_VERIFY_ALL;
+    }
+    if (verify->selector == RIG_VERIFY_ADDRESS) {
+        verify->number %= RIG_VERIFY_RANGE_COUNT;
     }
     const unsigned held = bytes[7] >> 5;
     verify->delayed_count = bytes[4] == 0 ? DELAYED_COUNT : bytes[4] - 1u;
@@ -175,6 +184,9 @@ static void put_page_heap(struct sink *sink, const struct rig_verify *verify)
         break;
     case RIG_VERIFY_BUDGET:
         put(sink, ":budget=%u", verify->number);
+        break;
+    case RIG_VERIFY_ADDRESS:
+        put(sink, ":address=%s", ranges[verify->number][sizeof(void *) == 8]);
         break;
     default:
         break;
@@ -337,6 +349,13 @@ static bool page_heap_option(uint8_t *bytes, struct rig_piece text)
     }
     if (rig_piece_take(&text, "dlls=")) {
         return modules_of(text, &low) && select_by(bytes, RIG_VERIFY_DLLS, low);
+    }
+    if (rig_piece_take(&text, "address=")) {
+        while (low < RIG_VERIFY_RANGE_COUNT && !rig_piece_is(text, ranges[low][0]) &&
+               !rig_piece_is(text, ranges[low][1])) {
+            low++;
+        }
+        return low < RIG_VERIFY_RANGE_COUNT && select_by(bytes, RIG_VERIFY_ADDRESS, low);
     }
     return rig_piece_take(&text, "budget=") && number_of(text, 255, &low) &&
            select_by(bytes, RIG_VERIFY_BUDGET, low);

@@ -54,8 +54,16 @@ enum rig_verify_selector {
     RIG_VERIFY_SIZE,    /* sizes of number and up to four times that, in units of 16 */
     RIG_VERIFY_DLLS,    /* a mask of modules */
     RIG_VERIFY_BUDGET,  /* so many mappings */
-    RIG_VERIFY_ADDRESS, /* no selector of text: no address is the same in every process */
+    RIG_VERIFY_ADDRESS, /* a range of return addresses, by RIG_VERIFY_ALL_CODE and on */
     RIG_VERIFY_SELECTOR_COUNT
+};
+
+/* Ranges for ADDRESS: no address of code is the same in every process, but these are of all. */
+enum rig_verify_range {
+    RIG_VERIFY_ALL_CODE,
+    RIG_VERIFY_BELOW_CODE,
+    RIG_VERIFY_BEYOND_CODE,
+    RIG_VERIFY_RANGE_COUNT
 };
 
 /* What the bytes say, with what follows from it: global flags switch layers on. */

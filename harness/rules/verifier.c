@@ -386,7 +386,8 @@ static void rules_marks(struct rig_judge *judge, const struct rig_step *step)
            watched->full == watched->full_due);
     CLAUSE(PHEAP_10,
            marked && watched->full_known &&
-               (set->selector == RIG_VERIFY_SIZE || set->selector == RIG_VERIFY_DLLS),
+               (set->selector == RIG_VERIFY_SIZE || set->selector == RIG_VERIFY_DLLS ||
+                set->selector == RIG_VERIFY_ADDRESS),
            watched->full == watched->full_due);
     CLAUSE(PHEAP_21, marked && set->leaks && set->asked_full, !watched->full);
     CLAUSE(D97, light, watched->behind_right && watched->stamps_right);

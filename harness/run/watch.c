@@ -544,6 +544,9 @@ static void see_full(struct rig_exec *exec, const struct rig_step *step)
     case RIG_VERIFY_DLLS:
         watched->full_due = caller != 0 && (watch->set.number >> (caller - 1u) & 1u) != 0;
         break;
+    case RIG_VERIFY_ADDRESS:
+        watched->full_due = watch->set.number == RIG_VERIFY_ALL_CODE;
+        break;
     case RIG_VERIFY_BUDGET: /* two mappings a block */
         watched->full_known = watched->full_known && !watch->pages_kept;
         watched->full_due = 2u * watch->full_count + 2u <= watch->set.number;

@@ -70,6 +70,12 @@ static void compare(const struct rig_verify *mine, const struct nth_verifier_set
     assert_int_equal(theirs->mapping_budget, mine->selector == RIG_VERIFY_BUDGET
                                                  ? mine->number
                                                  : NTH_MAPPING_BUDGET_DEFAULT);
+    const bool by_address = mine->selector == RIG_VERIFY_ADDRESS;
+    const bool beyond = by_address && mine->number == RIG_VERIFY_BEYOND_CODE;
+    assert_true(theirs->full_address_low == (beyond ? UINTPTR_MAX - 0xFFFF : by_address ? 1 : 0));
+    assert_true(theirs->full_address_high == (!by_address ? 0
+                                              : mine->number == RIG_VERIFY_BELOW_CODE ? 1
+                                                                                      : UINTPTR_MAX));
     if ((mine->asked & RIG_VERIFY_LOWRES) != 0) {
         assert_int_equal(theirs->lowres_ppm, mine->ppm);
         assert_int_equal(theirs->lowres_quiet_ms, mine->quiet_ms);
@@ -138,7 +144,7 @@ static void what_no_bytes_say_is_refused(void **state)
         "",          "leek",           "leak,",           "leak,,heaps",     "pageheap=half",
         "lowres=7:0", "lowres=0:7",    "delayed=255",     "delayed=1:7",     "flags=",
         "flags=xyz", "pageheap=full:size=16-32",          "exclude=five",    "depth=32",
-        "seed=1",    "pageheap=full:random=101",          "fault=7:1",       "lowres=0:0:five"};
+        "seed=1",    "pageheap=full:random=101", "pageheap=full:address=1-2",          "fault=7:1",       "lowres=0:0:five"};
     (void)state;
     for (unsigned row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
         uint8_t bytes[RIG_VERIFY_BYTES];

@@ -173,7 +173,8 @@ struct rig_watched {
     bool violated;          /* GUARD, TOUCH, RUN: the access was a violation, there */
     uintptr_t place;        /* of the access */
     unsigned choice;        /* of a row with several ways */
-    unsigned turns;         /* LISTING, stories: calls made */
+    unsigned turns;         /* LISTING, stories: calls made; STRETCHES: unloaded */
+    bool cut;               /* STRETCHES: there was no memory for all */
     ULONG flags_told;       /* START: global flags in force, */
     ULONG flags_due;        /* and those that must be */
 };

@@ -187,6 +187,14 @@ static void rules_unload(struct rig_judge *judge, const struct rig_step *step)
            leaks_right(watched));
 }
 
+static void rules_stretches(struct rig_judge *judge, const struct rig_step *step)
+{
+    const struct rig_watched *watched = step->watched;
+    CLAUSE(D90, is_row(step, RIG_ROW_STRETCHES),
+           watched->wrong == 0 && (!watched->cut || step->outcome.refusals > 0) &&
+               watched->after.unloads - watched->before.unloads == watched->turns);
+}
+
 static void rules_disown(struct rig_judge *judge, const struct rig_step *step)
 {
     const struct rig_watched *watched = step->watched;
@@ -490,6 +498,7 @@ void rig_rules_verifier(struct rig_judge *judge, const struct rig_step *step)
     if (is_row(step, RIG_ROW_LOOK)) {
         rules_look(judge, step);
     }
+    rules_stretches(judge, step);
     rules_any_leak(judge, step);
     rules_stops(judge, step);
     rules_refused(judge, step);

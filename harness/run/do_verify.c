@@ -7,6 +7,8 @@
 #include "stand_in.h"
 #include "stories.h"
 
+#include <stdio.h>
+
 /* A call as the row makes it. */
 enum call_kind {
     CALL_ALLOC,
@@ -39,7 +41,12 @@ static struct call call; /* of the row in progress */
 #define MODULES false
 #endif
 #define LISTED_MAX 4u
-#define LOGGED_SURELY 200u /* operations in a program: the log has the last 1,024 */
+#define LOG_COUNT 1024u
+#define STRETCH_COUNT 40u
+#define STRETCH_BYTES 16u
+#define LOGGED_SURELY 200u /* operations in a program: the log has the last LOG_COUNT */
+
+static char stretches[STRETCH_COUNT * STRETCH_BYTES]; /* STRETCHES: what is said to be code */
 
 /* ---- Calls ---------------------------------------------------------------------------------- */
 
@@ -300,6 +307,61 @@ static bool do_caller(struct rig_exec *exec, const struct rig_step *step)
     return true;
 }
 
+static NTSTATUS stretch_load(const struct rig_exec *exec, unsigned number, size_t bytes, bool again)
+{
+    char name[24];
+    (void)snprintf(name, sizeof(name), "%s-%u", again ? "other" : "stretch", number);
+    return exec->subject->module_load(name, stretches + (size_t)number * STRETCH_BYTES, bytes);
+}
+
+static NTSTATUS stretch_unload(const struct rig_exec *exec, unsigned number)
+{
+    return exec->subject->module_unload(stretches + (size_t)number * STRETCH_BYTES);
+}
+
+/* All are there at once, then none. The second time half of them have other names, and half other
+ * ends. Where memory for notes is refused, fewer come. */
+static void stretch_all(struct rig_exec *exec, bool again)
+{
+    struct rig_watched *watched = &exec->watched;
+    unsigned count = 0;
+    NTSTATUS status = STATUS_SUCCESS;
+    for (; count < STRETCH_COUNT && status == STATUS_SUCCESS; count++) {
+        status = stretch_load(exec, count, STRETCH_BYTES - (again ? count % 2u : 0),
+                              again && count % 2u == 0);
+    }
+    if (status != STATUS_SUCCESS) {
+        count--;
+        watched->wrong += status != STATUS_NO_MEMORY;
+        watched->cut = status == STATUS_NO_MEMORY;
+    }
+    for (unsigned number = 0; number < count; number++) {
+        watched->wrong += stretch_load(exec, number, 1, false) != STATUS_INVALID_PARAMETER;
+    }
+    for (unsigned number = 0; number < STRETCH_COUNT; number++) {
+        const NTSTATUS due = number < count ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
+        watched->wrong += stretch_unload(exec, number) != due;
+        watched->turns += number < count;
+    }
+}
+
+static void stretch_run(void *context)
+{
+    struct rig_exec *exec = context;
+    exec->watched.wrong += stretch_load(exec, 0, 0, false) != STATUS_INVALID_PARAMETER;
+    exec->watched.wrong += stretch_load(exec, 0, SIZE_MAX, false) != STATUS_INVALID_PARAMETER;
+    stretch_all(exec, false);
+    stretch_all(exec, true);
+}
+
+static bool do_stretches(struct rig_exec *exec, struct rig_step *step)
+{
+    exec->watched.made = true;
+    rig_call(exec, step, stretch_run);
+    exec->watch.unloads += exec->watched.turns;
+    return rig_judge(exec, step);
+}
+
 /* ---- Looking -------------------------------------------------------------------------------- */
 
 struct looking {
@@ -351,6 +413,43 @@ static BOOLEAN compare(void *context, const struct rig_allocation *one)
     return TRUE;
 }
 
+static BOOLEAN go_on(void *context, const struct rig_allocation *one)
+{
+    (void)context;
+    (void)one;
+    return TRUE;
+}
+
+static BOOLEAN first_only(void *context, const struct rig_allocation *one)
+{
+    (void)context;
+    (void)one;
+    return FALSE;
+}
+
+static BOOLEAN log_on(void *context, const struct rig_logged *one)
+{
+    (void)context;
+    (void)one;
+    return TRUE;
+}
+
+/* Those of each heap are all, and who asks for one gets one. The log has the last operations. */
+static bool visits_right(const struct rig_exec *exec, size_t count)
+{
+    const struct rig_subject *subject = exec->subject;
+    const uint64_t made = exec->watch.order < LOG_COUNT ? exec->watch.order : LOG_COUNT;
+    const size_t logged = subject->logged(NULL, log_on, NULL);
+    size_t sum = 0;
+    for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
+        const struct rig_heap *heap = &exec->shadow.heaps[idx];
+        sum += heap->live && heap->handle != NULL ? subject->allocations(heap->handle, go_on, NULL)
+                                                  : 0;
+    }
+    return sum == count && subject->allocations(NULL, first_only, NULL) == (count > 0) &&
+           logged <= LOG_COUNT && (!exec->watch.tracks || logged >= made);
+}
+
 static void look(void *context)
 {
     struct rig_exec *exec = context;
@@ -359,7 +458,7 @@ static void look(void *context)
     size_t held_count = 0;
     size_t held_bytes = 0;
     size_t live_bytes = 0;
-    (void)exec->subject->allocations(NULL, compare, &looking);
+    const bool visited = visits_right(exec, exec->subject->allocations(NULL, compare, &looking));
     exec->subject->verified(&sums);
     for (unsigned idx = 0; idx < RIG_HEAP_COUNT; idx++) {
         held_count += exec->watch.queues[idx].count;
@@ -368,7 +467,7 @@ static void look(void *context)
     }
     const struct rig_watch *watch = &exec->watch;
     exec->watched.kept_count_right =
-        sums.held_count == held_count && sums.held_bytes == held_bytes &&
+        visited && sums.held_count == held_count && sums.held_bytes == held_bytes &&
         (!watch->tracks ||
          (sums.live_count == exec->shadow.block_count && sums.live_bytes == live_bytes)) &&
         sums.layers == watch->set.layers && sums.stops == exec->subject->stops(SIZE_MAX, NULL) && sums.unloads == watch->unloads &&
@@ -924,6 +1023,8 @@ bool rig_do_VERIFY(struct rig_exec *exec, struct rig_step *step)
         return do_switch(exec, step, (enum rig_verify_row)row);
     case RIG_ROW_START:
         return do_start(exec, step);
+    case RIG_ROW_STRETCHES:
+        return do_stretches(exec, step);
     case RIG_ROW_THRICE:
         return do_thrice(exec, step);
     case RIG_ROW_DISOWN_ODD:

@@ -198,6 +198,21 @@ static bool object_has_stack(const char *title, bool there, const char *module)
     return there ? frames != NULL && strncmp(frames, first, strlen(first)) == 0 : frames == NULL;
 }
 
+/* In less room frames are left out from the last one on, and all else stays; in none it is counted. */
+static bool shorter_is_right(const struct rig_exec *exec, size_t idx, const struct rig_stop *stop,
+                             size_t bytes)
+{
+    const bool json = exec->step.idx % 2u == 0;
+    const char *at = cut;
+    memset(cut, CANARY, sizeof(cut));
+    const bool same = exec->subject->stop_text(idx, json, true, cut, PLAIN_BYTES) == bytes &&
+                      cut[PLAIN_BYTES] == CANARY && strlen(cut) < PLAIN_BYTES &&
+                      exec->subject->stop_text(idx, json, true, NULL, 0) == bytes;
+    return same && (json ? object_is_right(cut, stop)
+                         : lines_are_right(&at, stop) && strncmp(cut, text, strlen(cut)) == 0 &&
+                               cut[strlen(cut) - 1] == '\n');
+}
+
 /* With its stacks, as text or as JSON. The module that allocated is known. */
 static bool stacks_are_right(const struct rig_exec *exec, size_t idx, const struct rig_stop *stop)
 {
@@ -210,7 +225,8 @@ static bool stacks_are_right(const struct rig_exec *exec, size_t idx, const stru
     return right && have(json ? "noticed" : "noticed at", stop->noticed, "") &&
            have(json ? "allocated" : "allocated at", stop->allocated, stop->owner) &&
            have(json ? "freed" : "freed at", stop->freed, "") &&
-           (bytes < ROOM_BYTES ? strlen(text) == bytes : strlen(text) < ROOM_BYTES);
+           (bytes < ROOM_BYTES ? strlen(text) == bytes : strlen(text) < ROOM_BYTES) &&
+           shorter_is_right(exec, idx, stop, bytes);
 }
 
 static bool stop_is_right(const struct rig_exec *exec, size_t idx, const struct rig_stop *stop)

@@ -383,9 +383,11 @@ static void chunk_dissolve(struct nth_heap *heap, const void *context)
     heap->state.chunk_units -= chunk->units;
 }
 
-/* Links of a chunk on no list name nobody, and free words list no slot past the last. */
+/* Links of a chunk on no list name nobody; free words list as many slots as are free, and none past the
+ * last. */
 static enum nth_status words_check(const struct nth_heap *heap, const struct nth_chunk *chunk)
 {
+    uint32_t listed = 0;
     uint64_t next = 0;
     uint64_t previous = 0;
     enum nth_status status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
@@ -399,14 +401,16 @@ static enum nth_status words_check(const struct nth_heap *heap, const struct nth
         if (status == NTH_OK && (bits & ~word_slots(chunk, word)) != 0) {
             return broken(chunk->region, chunk->offset, "chunk.free");
         }
+        listed += (uint32_t)__builtin_popcountll(bits);
     }
-    return status;
+    return status == NTH_OK && listed != chunk->free
+               ? broken(chunk->region, chunk->offset, "chunk.info")
+               : status;
 }
 
 enum nth_status nth_chunk_check(struct nth_heap *heap, const struct nth_chunk *chunk,
                                 uint32_t *free_slots)
 {
-    uint32_t listed = 0;
     enum nth_status status = words_check(heap, chunk);
     status = status == NTH_OK && chunk->free > 0 ? chunk_list_check(heap, chunk) : status;
     *free_slots = 0;
@@ -430,12 +434,9 @@ enum nth_status nth_chunk_check(struct nth_heap *heap, const struct nth_chunk *c
             (!is_free && slot.state != NTH_BLOCK_SLOT_BUSY)) {
             return broken(chunk->region, chunk->offset, "chunk.free");
         }
-        listed += marked;
         *free_slots += is_free;
     }
-    return status == NTH_OK && listed != chunk->free
-               ? broken(chunk->region, chunk->offset, "chunk.info")
-               : status;
+    return status;
 }
 
 /* The chunk of a slot, by the slot's own number. */
@@ -912,7 +913,8 @@ static enum nth_status bucket_trim(struct nth_heap *heap, uint32_t bucket)
         if (count == 0) {
             return broken(chunk.region, chunk.offset, "chunk.next");
         }
-        status = chunk_link(heap, &chunk, NTH_CHUNK_NEXT, &next);
+        status = words_check(heap, &chunk); /* one that is empty must say so */
+        status = status == NTH_OK ? chunk_link(heap, &chunk, NTH_CHUNK_NEXT, &next) : status;
         if (status == NTH_OK && chunk.free == chunk.slots) {
             status = chunk_retire(heap, &chunk);
         }

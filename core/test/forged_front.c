@@ -588,7 +588,8 @@ static void a_free_word_or_a_slot_that_cannot_be_is_reported(void **state)
 {
     (void)state;
     static const struct forge_row rows[] = {
-        CHUNK_ROW(busy_slot_is_listed, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.free"),
+        CHUNK_ROW(busy_slot_is_listed, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),
+        CHUNK_ROW(free_slot_is_not_listed, RIG_HEAP_COMPACT, -1, OWN_CHUNK, "chunk.info"),
         CHUNK_ROW(busy_slot_is_listed_for_a_free_one, RIG_HEAP_VALIDATE, -1, OWN_CHUNK,
                   "chunk.free"),
         CHUNK_ROW(free_slot_is_not_listed, RIG_HEAP_VALIDATE, -1, OWN_CHUNK, "chunk.info"),

@@ -773,12 +773,12 @@ static bool do_destroy_process(struct rig_exec *exec, struct rig_step *step)
 static bool do_inner(struct rig_exec *exec, struct rig_step *step, enum call_kind kind)
 {
     struct rig_block *block = block_from(exec, step);
-    if (block == NULL || !exec->watch.marks || block->size_bytes < 2) {
+    if (block == NULL || block->size_bytes < 2) {
         return nothing(step);
     }
     const size_t in = 1u + step->record->value % (block->size_bytes - 1u);
     call = (struct call){kind, step->heap->handle, (PVOID)(block->address + in), RESIZED_BYTES, 1};
-    if (!refuses_all(exec, step->heap)) {
+    if (exec->watch.marks && !refuses_all(exec, step->heap)) {
         rig_watch_expect(exec, RIG_STOP_BLOCK, handle_of(step->heap), block->address + in,
                          block->size_bytes, 0)
             ->allocated = true;
@@ -789,14 +789,14 @@ static bool do_inner(struct rig_exec *exec, struct rig_step *step, enum call_kin
 static bool do_foreign(struct rig_exec *exec, struct rig_step *step, enum call_kind kind)
 {
     struct rig_heap *heap = heap_from(exec, step, NULL);
-    if (heap == NULL || !exec->watch.marks) {
+    if (heap == NULL) {
         return nothing(step);
     }
     step->heap = heap;
     step->heap_before = *heap;
     call = (struct call){kind, heap->handle, foreign(exec) + step->record->value % FOREIGN_BYTES,
                          RESIZED_BYTES, 1};
-    if (!refuses_all(exec, heap)) {
+    if (exec->watch.marks && !refuses_all(exec, heap)) {
         (void)rig_watch_expect(exec, RIG_STOP_BLOCK, handle_of(heap), (uintptr_t)call.block, 0, 0);
     }
     return do_call(exec, step, true);

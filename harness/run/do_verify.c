@@ -332,24 +332,26 @@ static void stretch_all(struct rig_exec *exec, bool again)
     }
     if (status != STATUS_SUCCESS) {
         count--;
-        watched->wrong += status != STATUS_NO_MEMORY;
-        watched->cut = status == STATUS_NO_MEMORY;
+        watched->wrong += status != (NTSTATUS)STATUS_NO_MEMORY;
+        watched->cut = status == (NTSTATUS)STATUS_NO_MEMORY;
     }
     for (unsigned number = 0; number < count; number++) {
-        watched->wrong += stretch_load(exec, number, 1, false) != STATUS_INVALID_PARAMETER;
+        watched->wrong +=
+            stretch_load(exec, number, 1, false) != (NTSTATUS)STATUS_INVALID_PARAMETER;
     }
     for (unsigned number = 0; number < STRETCH_COUNT; number++) {
-        const NTSTATUS due = number < count ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
-        watched->wrong += stretch_unload(exec, number) != due;
-        watched->turns += number < count;
+        const bool there = number < count;
+        watched->wrong += (stretch_unload(exec, number) == STATUS_SUCCESS) != there;
+        watched->turns += there;
     }
 }
 
 static void stretch_run(void *context)
 {
     struct rig_exec *exec = context;
-    exec->watched.wrong += stretch_load(exec, 0, 0, false) != STATUS_INVALID_PARAMETER;
-    exec->watched.wrong += stretch_load(exec, 0, SIZE_MAX, false) != STATUS_INVALID_PARAMETER;
+    exec->watched.wrong += stretch_load(exec, 0, 0, false) != (NTSTATUS)STATUS_INVALID_PARAMETER;
+    exec->watched.wrong +=
+        stretch_load(exec, 0, SIZE_MAX, false) != (NTSTATUS)STATUS_INVALID_PARAMETER;
     stretch_all(exec, false);
     stretch_all(exec, true);
 }

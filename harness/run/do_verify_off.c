@@ -25,10 +25,11 @@ static void ask_modules(struct rig_exec *exec)
     const struct rig_subject *subject = exec->subject;
     PVOID base = NULL;
     if (subject->module_load != NULL) {
-        said(exec, subject->module_load("off", stretch, sizeof(stretch)) == STATUS_UNSUCCESSFUL);
+        said(exec, subject->module_load("off", stretch, sizeof(stretch)) ==
+                       (NTSTATUS)STATUS_UNSUCCESSFUL);
     }
     if (subject->module_unload != NULL) {
-        said(exec, subject->module_unload(stretch) == STATUS_UNSUCCESSFUL);
+        said(exec, subject->module_unload(stretch) == (NTSTATUS)STATUS_UNSUCCESSFUL);
     }
     if (subject->module_close != NULL && rig_modules_are_files()) { /* that does its work */
         (void)rig_module_open(subject, 1, &base);
@@ -83,7 +84,7 @@ static void ask_end(struct rig_exec *exec)
 static void ask_lowres(struct rig_exec *exec)
 {
     if (exec->subject->lowres != NULL) {
-        said(exec, exec->subject->lowres(PPM, 0) == STATUS_UNSUCCESSFUL);
+        said(exec, exec->subject->lowres(PPM, 0) == (NTSTATUS)STATUS_UNSUCCESSFUL);
     }
 }
 
@@ -92,7 +93,7 @@ static void ask_stops(struct rig_exec *exec)
     const struct rig_switch *known = &rig_switches[exec->step.record->value % RIG_SWITCH_COUNT];
     if (exec->subject->stop_set != NULL) {
         said(exec, exec->subject->stop_set(known->layer, known->name, REPORT_DEFAULT, 0) ==
-                       STATUS_UNSUCCESSFUL);
+                       (NTSTATUS)STATUS_UNSUCCESSFUL);
     }
 }
 

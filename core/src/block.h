@@ -89,6 +89,17 @@ NTH_UNWATCHED static inline void nth_inband_store(const struct nth_region *regio
     *(volatile uint64_t *)(uintptr_t)(region->base + offset) = word;
 }
 
+/* Whole words of it. */
+NTH_UNWATCHED static inline void nth_inband_zero(const struct nth_region *region, uint64_t offset,
+                                                 uint64_t bytes)
+{
+    NTH_ASSERT(offset <= region->bytes && bytes <= region->bytes - offset);
+    volatile uint64_t *word = (volatile uint64_t *)(uintptr_t)(region->base + offset);
+    for (uint64_t left = bytes / sizeof(*word); left > 0; left--) {
+        *word++ = 0;
+    }
+}
+
 static inline uint64_t nth_block_pad(const struct nth_heap *heap, const struct nth_region *region,
                                      uint64_t offset)
 {

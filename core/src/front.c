@@ -383,8 +383,8 @@ static void chunk_dissolve(struct nth_heap *heap, const void *context)
     heap->state.chunk_units -= chunk->units;
 }
 
-/* Links of a chunk on no list name nobody; free words list as many slots as are free, and none past the
- * last. */
+/* Links of a chunk on no list name nobody; free words list as many slots as are free, and none past
+ * the last. */
 static enum nth_status words_check(const struct nth_heap *heap, const struct nth_chunk *chunk)
 {
     uint32_t listed = 0;
@@ -761,8 +761,9 @@ void nth_hot_fill(struct nth_heap *heap, struct nth_cache *cache)
     struct nth_slot *slot = nth_heap_slot(heap);
     struct nth_hot *hot = &nth_self.hot[(handle / NTH_GRANULE_BYTES) % NTH_HOT_COUNT];
     const uint64_t generation = nth_load_acquire(&nth_process.generation);
-    const bool limited =
-        heap->config.allocation_max_bytes < NTH_LFH_MAX_BYTES; /* looked at inside */
+    const bool limited = /* looked at inside */
+        heap->config.threshold_bytes < NTH_LFH_MAX_BYTES ||
+        heap->config.allocation_max_bytes < NTH_LFH_MAX_BYTES;
     if (cache != NULL && !limited &&
         slot->caller_lock == NULL && /* which closes no gate when it is taken */
         (hot->cache != cache || hot->generation != generation)) {

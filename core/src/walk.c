@@ -327,8 +327,9 @@ static enum nth_status zero_free(struct nth_heap *heap, const struct nth_element
         status = block.state == NTH_BLOCK_FREE ? nth_backend_check_free(heap, &block)
                                                : nth_chunk_of(heap, &block, &chunk);
     }
-    for (uint64_t done = 0; status == NTH_OK && done < element->data_bytes; done += 8u) {
-        nth_inband_store(region, (uint64_t)(uintptr_t)element->data - region->base + done, 0);
+    if (status == NTH_OK) {
+        nth_inband_zero(region, (uint64_t)(uintptr_t)element->data - region->base,
+                        element->data_bytes);
     }
     return status;
 }

@@ -113,6 +113,24 @@ static void above_the_threshold_a_growable_heap_gives_a_reservation_of_its_own(v
     assert_int_equal(HeapSize(heap, 0, last_small), THRESHOLD);
 }
 
+/* D37: the size before is served from slots, which have room for a byte more. */
+static void past_a_small_threshold_no_slot_serves(void **state)
+{
+    (void)state;
+    const SIZE_T threshold = 489;
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .VirtualMemoryThreshold = threshold};
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, &wanted);
+    for (unsigned idx = 0; idx < 40; idx++) {
+        assert_non_null(HeapAlloc(heap, 0, threshold));
+    }
+    for (unsigned idx = 0; idx < 4; idx++) {
+        PVOID block = HeapAlloc(heap, 0, threshold + 1);
+        assert_int_equal(region_of(heap, block), 64);
+        assert_true(HeapFree(heap, 0, block));
+        assert_true(HeapFree(heap, 0, HeapAlloc(heap, 0, threshold)));
+    }
+}
+
 /* D36 */
 static void shortage_is_no_memory(void **state)
 {
@@ -516,6 +534,7 @@ int main(void)
         TEST(above_the_threshold_a_fixed_heap_is_too_small_a_buffer),
         TEST(the_threshold_is_the_smaller_of_the_limit_and_the_parameter),
         TEST(above_the_threshold_a_growable_heap_gives_a_reservation_of_its_own),
+        TEST(past_a_small_threshold_no_slot_serves),
         TEST(shortage_is_no_memory),
         TEST(sizes_near_the_end_of_the_range_are_no_memory_in_a_growable_heap),
         TEST(more_than_the_maximum_allocation_size_is_no_memory),

@@ -95,8 +95,15 @@ NTH_UNWATCHED static inline void nth_inband_zero(const struct nth_region *region
 {
     NTH_ASSERT(offset <= region->bytes && bytes <= region->bytes - offset);
     volatile uint64_t *word = (volatile uint64_t *)(uintptr_t)(region->base + offset);
-    for (uint64_t left = bytes / sizeof(*word); left > 0; left--) {
+    uint64_t left = bytes / sizeof(*word);
+    for (; left % 4u != 0; left--) {
         *word++ = 0;
+    }
+    for (; left > 0; left -= 4u, word += 4) {
+        word[0] = 0;
+        word[1] = 0;
+        word[2] = 0;
+        word[3] = 0;
     }
 }
 

@@ -287,7 +287,9 @@ static void call_zero(void *context)
     step->outcome.value = (uint32_t)exec->subject->RtlZeroHeap(step->heap->handle, step->flags);
 }
 
-#define ZERO_LOOK_BYTES 0x4000u /* of each free block */
+#define ZERO_LOOK_BYTES 0x4000u              /* of each free block */
+#define ZERO_BYTES_MAX ((uint64_t)256 << 20) /* of a run: writing more of them shows nothing new   \
+                                              */
 
 /* Free memory is the heap's own: its sanitizer's poison does not count. */
 RIG_UNSANITIZED static bool dirty(const struct rig_element *free)
@@ -310,24 +312,32 @@ RIG_UNSANITIZED static bool dirty(const struct rig_element *free)
     return free->bytes > 0 && bytes[free->bytes - 1] != 0;
 }
 
-static bool free_dirty(struct rig_exec *exec, HANDLE heap)
+/* Some free block of the heap has bytes that are not zero; `*bytes` is what all of them have. */
+static bool free_dirty(struct rig_exec *exec, HANDLE heap, uint64_t *bytes)
 {
     const struct rig_walk *walk = rig_walk_aside(exec, heap);
+    bool found = false;
     for (size_t idx = 0; walk != NULL && walk->ended && idx < walk->count; idx++) {
         const struct rig_element *element = &walk->elements[idx];
-        if (!element->busy && !element->region && !element->uncommitted && dirty(element)) {
-            return true;
+        if (!element->busy && !element->region && !element->uncommitted) {
+            found = found || dirty(element);
+            *bytes += element->bytes;
         }
     }
-    return false;
+    return found;
 }
 
 bool rig_do_ZERO(struct rig_exec *exec, struct rig_step *step)
 {
     const bool core = (exec->subject->claims & RIG_CLAIM_RULINGS) != 0;
-    step->dirty_before = core && free_dirty(exec, step->heap->handle);
+    uint64_t after_bytes = 0;
+    if (exec->zeroed_bytes > ZERO_BYTES_MAX) {
+        step->nothing = true;
+        return true;
+    }
+    step->dirty_before = core && free_dirty(exec, step->heap->handle, &exec->zeroed_bytes);
     rig_call(exec, step, call_zero);
-    step->dirty_after = core && free_dirty(exec, step->heap->handle);
+    step->dirty_after = core && free_dirty(exec, step->heap->handle, &after_bytes);
     exec->changes[step->heap->idx]++;
     return rig_judge(exec, step);
 }

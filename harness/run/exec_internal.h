@@ -145,6 +145,7 @@ struct rig_exec {
         size_t committed_bytes;
     } routines[RIG_HEAP_COUNT];
     uint64_t changes[RIG_HEAP_COUNT]; /* calls that may have changed the heap */
+    uint64_t zeroed_bytes;            /* of free memory, by RtlZeroHeap, all calls together */
     bool damaged[RIG_HEAP_COUNT];     /* on purpose, since the heap was made */
     struct rig_damages damages;
     struct rig_planning planning;

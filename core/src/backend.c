@@ -40,22 +40,35 @@ static enum nth_status footer_broken(const struct nth_region *region, uint64_t e
     return NTH_CORRUPT;
 }
 
+/* A free block of so many units, header and map say, as nth_block_peek would; but where the answer
+ * is no, another thread's slot may be there, and change meanwhile. */
+NTH_GLANCE static bool glance_free(const struct nth_heap *heap, const struct nth_region *region,
+                                   uint64_t offset, uint64_t units)
+{
+    const uint8_t tag = *(const volatile uint8_t *)nth_tag_at(region, offset);
+    uint64_t value = 0;
+    return nth_tag_starts(tag, offset) && (tag & NTH_TAG_BUSY) == 0 &&
+           nth_word_open(nth_inband_glance(region, offset), nth_block_pad(heap, region, offset),
+                         &value) &&
+           (value & NTH_HEADER_STATE) == NTH_BLOCK_FREE && value >> NTH_HEADER_BODY_SHIFT == units;
+}
+
 /* The map says that no free block ends at `end`. It is wrong when the word there is a free block's
  * size, and that block's header agrees: an application cannot write such a word by accident. */
 static enum nth_status previous_busy(struct nth_heap *heap, struct nth_region *region, uint64_t end)
 {
-    struct nth_block block;
     uint64_t units = 0;
     const uint64_t place = end - NTH_FREE_FOOTER_BACK;
     if (end <= NTH_SEGMENT_FIRST ||
         !nth_word_open(nth_inband_glance(region, place), nth_block_pad(heap, region, place),
                        &units) ||
         units > (end - NTH_SEGMENT_FIRST) / NTH_UNIT_BYTES ||
-        !nth_block_peek(heap, region, end - units * NTH_UNIT_BYTES, &block) ||
-        block.state != NTH_BLOCK_FREE || block.units != units) {
+        !glance_free(heap, region, end - units * NTH_UNIT_BYTES, units)) {
         return NTH_OK;
     }
-    nth_note(NTH_CORRUPT_BLOCK_MAP, nth_block_user(&block), "block.tag");
+    nth_note(NTH_CORRUPT_BLOCK_MAP,
+             nth_region_place(region, end - units * NTH_UNIT_BYTES + NTH_HEADER_BYTES),
+             "block.tag");
     return NTH_CORRUPT;
 }
 

@@ -420,6 +420,19 @@ void rig_emit_service_write(struct emit *emit, const struct tape_step *step,
                           (unsigned)call->arguments[1]);
         }
         break;
+    case TAPE_SEALED: {
+        char heap[256];
+        struct text owner = {heap, sizeof(heap), 0};
+        rig_emit_put_address(emit, &owner, call->arguments[0], TAPE_NOWHERE);
+        rig_emit_put_address(emit, &text, call->arguments[1], TAPE_NOWHERE);
+        (void)fprintf(emit->code,
+                      "    {\n        uint64_t value = 0;\n"
+                      "        (void)nth_sealed_get(%s, %s, &value);\n"
+                      "        (void)nth_sealed_put(%s, %s, value ^ 0x%06x%06xull);\n    }\n",
+                      heap, made, heap, made, (unsigned)call->arguments[3],
+                      (unsigned)call->arguments[2]);
+        break;
+    }
     case TAPE_BUDGET:
         emit->uses_refuse = true;
         if (call->arguments[0] == SIZE_MAX) {

@@ -417,8 +417,8 @@ static bool needs_seam(const struct tape *tape)
     bool needed = tape->end != TAPE_HELD || tape->refusals > 0 || tape->reports > 0;
     for (size_t idx = 0; idx < tape->call_count; idx++) {
         const unsigned what = tape->calls[idx].what;
-        needed = needed || what == TAPE_POKE || what == TAPE_BUDGET || what == TAPE_PLAN ||
-                 tape->calls[idx].reports > 0;
+        needed = needed || what == TAPE_POKE || what == TAPE_SEALED || what == TAPE_HOLDINGS ||
+                 what == TAPE_BUDGET || what == TAPE_PLAN || tape->calls[idx].reports > 0;
     }
     for (size_t idx = 0; idx < tape->step_count; idx++) {
         needed =

@@ -317,6 +317,17 @@ static void tape_poke(PVOID address, uint8_t value)
     recorder.honest->poke(address, value);
 }
 
+static BOOLEAN tape_sealed_put(HANDLE heap, PVOID address, uint64_t value)
+{
+    uint64_t old = 0;
+    (void)recorder.honest->sealed_get(heap, address, &old);
+    const uint64_t bits = old ^ value;
+    const uintptr_t arguments[] = {WORD(heap), WORD(address), (uintptr_t)(bits & 0xFFFFFFu),
+                                   (uintptr_t)(bits >> 24 & 0xFFFFFFu)};
+    service_add(TAPE_SEALED, arguments, 4);
+    return recorder.honest->sealed_put(heap, address, value);
+}
+
 static void tape_budget(size_t pages)
 {
     service_add(TAPE_BUDGET, &(const uintptr_t){pages}, 1);
@@ -356,6 +367,7 @@ static void subject_make(const struct rig_subject *honest)
     subject->guard = tape_guard;
     subject->guard_filter = honest->guard_filter == NULL ? NULL : tape_guard_filter;
     subject->poke = honest->poke == NULL || honest->peek == NULL ? NULL : tape_poke;
+    subject->sealed_put = honest->sealed_put == NULL ? NULL : tape_sealed_put;
     subject->budget = honest->budget == NULL ? NULL : tape_budget;
     subject->plan = honest->plan == NULL ? NULL : tape_plan;
     subject->interrupt = honest->interrupt == NULL ? NULL : tape_interrupt;
@@ -447,7 +459,7 @@ static bool changes(const struct tape_step *step, const struct tape_call *call)
 {
     const bool locks = call->what == TAPE_HeapLock || call->what == TAPE_HeapUnlock;
     const bool frees = call->what == TAPE_HeapFree || call->what == TAPE_RtlFreeHeap;
-    return call->what == TAPE_POKE || (locks && step->held) ||
+    return call->what == TAPE_POKE || call->what == TAPE_SEALED || (locks && step->held) ||
            (step->phase == RIG_PHASE_PROGRAM &&
             (locks || (step->op == RIG_OP_MISUSE && frees) || call->what == TAPE_INTERRUPT ||
              call->what == TAPE_BUDGET || call->what == TAPE_PLAN || call->what == TAPE_FILL ||

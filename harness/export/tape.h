@@ -29,7 +29,8 @@ enum tape_what {
     TAPE_INTERRUPT,              /* the code with which the next call that asks for pages is
                                     left */
     TAPE_HOLDINGS,               /* gives; arguments: reserved, committed, reservations */
-    TAPE_FILL                    /* address, bytes, stamp: the program writes its block */
+    TAPE_FILL,                   /* address, bytes, stamp: the program writes its block */
+    TAPE_SEALED                  /* heap, address, bits of the value changed: low 24, high 24 */
 };
 
 /* What the tape knows of a call by its name. */

@@ -11,7 +11,8 @@ static struct {
     struct rig_fields others; /* of another heap */
     struct rig_spot spot;
     enum fault_change change;
-    bool forged; /* the value of a sealed word is changed, not its bytes */
+    bool forged;    /* the value of a sealed word is changed, not its bytes */
+    uint64_t value; /* then */
     uint8_t before[RIG_SPAN_BYTES_MAX];
     uint8_t after[RIG_SPAN_BYTES_MAX];
     struct rig_exec *exec;
@@ -174,12 +175,14 @@ static bool plainly(const struct fault_unit *unit)
 static bool forge(const struct rig_exec *exec, const struct rig_step *step,
                   const struct fault_unit *unit)
 {
-    uint64_t value = 0;
-    memcpy(&value, unit->bytes, sizeof(value));
-    const bool done =
-        exec->subject->sealed_put(step->heap->handle, (PVOID)now.spot.address, value) != 0;
+    const HANDLE heap = step->heap->handle;
+    const PVOID word = (PVOID)now.spot.address;
+    uint64_t before = 0;
+    memcpy(&now.value, unit->bytes, sizeof(now.value));
+    const bool done = exec->subject->sealed_get(heap, word, &before) != 0 &&
+                      exec->subject->sealed_put(heap, word, now.value) != 0;
     peek_into(exec->subject, now.spot.address, now.after, now.spot.len);
-    fault_write(exec->subject->poke, now.spot.address, now.before, now.spot.len);
+    (void)(done && exec->subject->sealed_put(heap, word, before));
     return done && memcmp(now.after, now.before, now.spot.len) != 0;
 }
 
@@ -339,8 +342,11 @@ static void write_span(void *context)
 {
     struct rig_exec *exec = context;
     struct rig_step *step = &exec->step;
+    if (now.forged) {
+        (void)exec->subject->sealed_put(step->heap->handle, (PVOID)now.spot.address, now.value);
+    }
     for (size_t idx = 0; idx < now.spot.len; idx++) {
-        if (now.before[idx] != now.after[idx]) {
+        if (!now.forged && now.before[idx] != now.after[idx]) {
             fault_write(exec->subject->poke, now.spot.address + idx, &now.after[idx], 1);
         }
     }

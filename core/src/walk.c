@@ -3,7 +3,6 @@
  * Enumeration. Calls block, front, large, region. */
 #include "walk.h"
 
-#include "backend.h"
 #include "freelist.h"
 #include "front.h"
 #include "large.h"
@@ -120,8 +119,7 @@ static void block_element(const struct nth_block *block, uint64_t extra,
 }
 
 /* The block is what may stand behind one that is free, or is not: the map says which, and two free
- * blocks would be one. A free one ends where the map and its footer
- * say so. */
+ * blocks would be one. A free one ends where the map and its footer say so. */
 static enum nth_status neighbour_check(const struct nth_heap *heap, const struct nth_block *block,
                                        bool previous_free)
 {
@@ -314,18 +312,17 @@ static enum nth_status walked(enum nth_status status)
     return status == NTH_ABSENT ? NTH_OK : status;
 }
 
-/* How long a free block is says its header; before anything is written to it, its footer and its
- * list, or its chunk, must say so too. */
+/* A free block ends where map and footer say, which the walk has asked; how long a slot is says its
+ * header, and before anything is written its chunk must say so too. */
 static enum nth_status zero_free(struct nth_heap *heap, const struct nth_element *element)
 {
     struct nth_region *region = nth_region_of(element->data);
-    struct nth_block block;
+    struct nth_block slot;
     struct nth_chunk chunk;
-    enum nth_status status =
-        region == NULL ? NTH_BAD_ARGUMENT : block_of_data(heap, region, element->data, &block);
-    if (status == NTH_OK) {
-        status = block.state == NTH_BLOCK_FREE ? nth_backend_check_free(heap, &block)
-                                               : nth_chunk_of(heap, &block, &chunk);
+    enum nth_status status = NTH_OK;
+    if (element->front_end) {
+        status = block_of_data(heap, region, element->data, &slot);
+        status = status == NTH_OK ? nth_chunk_of(heap, &slot, &chunk) : status;
     }
     if (status == NTH_OK) {
         nth_inband_zero(region, (uint64_t)(uintptr_t)element->data - region->base,

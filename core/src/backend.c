@@ -50,7 +50,9 @@ NTH_GLANCE static bool glance_free(const struct nth_heap *heap, const struct nth
     return nth_tag_starts(tag, offset) && (tag & NTH_TAG_BUSY) == 0 &&
            nth_word_open(nth_inband_glance(region, offset), nth_block_pad(heap, region, offset),
                          &value) &&
-           (value & NTH_HEADER_STATE) == NTH_BLOCK_FREE && value >> NTH_HEADER_BODY_SHIFT == units;
+           (value & NTH_HEADER_STATE) == NTH_BLOCK_FREE &&
+           ((value >> NTH_HEADER_GENERATION_SHIFT) & 0xFu) == (tag & NTH_TAG_GENERATION) &&
+           value >> NTH_HEADER_BODY_SHIFT == units;
 }
 
 /* The map says that no free block ends at `end`. It is wrong when the word there is a free block's

@@ -16,15 +16,7 @@
 #define LARGE_BYTES ((SIZE_T)0x90000)
 
 static struct nth_field fields[FIELD_MAX];
-static size_t field_count;
-
-static BOOLEAN keep(void *context, const struct nth_field *field)
-{
-    (void)context;
-    assert_in_range(field_count, 0, FIELD_MAX - 1);
-    fields[field_count++] = *field;
-    return TRUE;
-}
+static struct rig_field_list told = {fields, FIELD_MAX, 0};
 
 static int by_address(const void *left, const void *right)
 {
@@ -35,11 +27,11 @@ static int by_address(const void *left, const void *right)
 
 static void gather(HANDLE heap)
 {
-    field_count = 0;
-    const size_t of_heap = nth_fields(heap, keep, NULL);
-    assert_int_equal(of_heap, field_count);
-    const size_t of_process = nth_process_fields(keep, NULL);
-    assert_int_equal(of_heap + of_process, field_count);
+    told.count = 0;
+    const size_t of_heap = nth_fields(heap, rig_field_keep, &told);
+    assert_int_equal(of_heap, told.count);
+    const size_t of_process = nth_process_fields(rig_field_keep, &told);
+    assert_int_equal(of_heap + of_process, told.count);
 }
 
 static BOOLEAN is(const struct nth_field *field, const char *name)
@@ -51,7 +43,7 @@ static BOOLEAN is(const struct nth_field *field, const char *name)
 static unsigned told_count(const char *name, LPCVOID block)
 {
     unsigned count = 0;
-    for (size_t idx = 0; idx < field_count; idx++) {
+    for (size_t idx = 0; idx < told.count; idx++) {
         count += fields[idx].block == block && is(&fields[idx], name);
     }
     return count;
@@ -163,12 +155,12 @@ static void every_committed_byte_is_a_blocks_or_told_once(void **state)
         assert_non_null(heap);
         (void)fill(heap, live);
         gather(heap);
-        qsort(fields, field_count, sizeof(fields[0]), by_address);
+        qsort(fields, told.count, sizeof(fields[0]), by_address);
         size_t bytes = 0;
-        for (size_t idx = 0; idx < field_count; idx++) {
+        for (size_t idx = 0; idx < told.count; idx++) {
             const struct nth_field *field = &fields[idx];
             const uintptr_t end = (uintptr_t)field->address + field->bytes;
-            const uintptr_t next = idx + 1 < field_count ? (uintptr_t)fields[idx + 1].address : end;
+            const uintptr_t next = idx + 1 < told.count ? (uintptr_t)fields[idx + 1].address : end;
             assert_true(field->bytes > 0);
             assert_true(nth_probe_read(field->address, field->bytes));
             assert_true(end <= next);
@@ -221,7 +213,7 @@ static BOOLEAN is_free_to_change(const struct nth_field *field)
 
 static BOOLEAN keep_that_count(void *context, const struct nth_field *field)
 {
-    return is_free_to_change(field) || keep(context, field);
+    return is_free_to_change(field) || rig_field_keep(context, field);
 }
 
 /* A bit of the first and the last byte of each word of metadata: validating reports it, once, and
@@ -232,10 +224,10 @@ static void a_bit_of_any_word_is_noticed_by_validating(void **state)
     (void)state;
     HANDLE heap = HeapCreate(0, 0, 0);
     (void)fill(heap, live);
-    field_count = 0;
-    (void)nth_fields(heap, keep_that_count, NULL);
+    told.count = 0;
+    (void)nth_fields(heap, keep_that_count, &told);
     assert_true(HeapValidate(heap, 0, NULL));
-    for (size_t idx = 0; idx < field_count; idx++) {
+    for (size_t idx = 0; idx < told.count; idx++) {
         uint8_t *first = fields[idx].address;
         for (size_t at = 0; at < fields[idx].bytes; at += at % 8 == 0 ? 7 : 1) {
             uint8_t *byte = first + at;
@@ -266,8 +258,8 @@ static void of_a_damaged_heap_no_more_is_told(void **state)
     HANDLE heap = HeapCreate(0, 0, 0);
     (void)fill(heap, live);
     gather(heap);
-    const size_t whole_count = field_count;
-    memcpy(whole, fields, field_count * sizeof(fields[0]));
+    const size_t whole_count = told.count;
+    memcpy(whole, fields, told.count * sizeof(fields[0]));
     for (size_t row = 0; row < sizeof(damaged) / sizeof(damaged[0]); row++) {
         size_t done = 0;
         for (size_t idx = 0; idx < whole_count && done < 3; idx++) {
@@ -278,8 +270,8 @@ static void of_a_damaged_heap_no_more_is_told(void **state)
             rig_flip(whole[idx].address);
             gather(heap);
             rig_flip(whole[idx].address);
-            assert_in_range(field_count, 1, whole_count);
-            for (size_t other = 0; other < field_count; other++) {
+            assert_in_range(told.count, 1, whole_count);
+            for (size_t other = 0; other < told.count; other++) {
                 assert_true(nth_probe_read(fields[other].address, fields[other].bytes));
             }
             if (row == 0) {
@@ -290,7 +282,7 @@ static void of_a_damaged_heap_no_more_is_told(void **state)
         assert_true(done > 0);
     }
     gather(heap);
-    assert_int_equal(field_count, whole_count);
+    assert_int_equal(told.count, whole_count);
     for (size_t idx = 0; idx < whole_count; idx++) {
         assert_string_equal(fields[idx].name, whole[idx].name);
         assert_ptr_equal(fields[idx].address, whole[idx].address);
@@ -312,8 +304,8 @@ static void compacting_ends_at_what_is_damaged(void **state)
     (void)fill(heap, live);
     assert_true(HeapCompact(heap, 0) > 0);
     gather(heap);
-    const size_t count = field_count;
-    memcpy(whole, fields, field_count * sizeof(fields[0]));
+    const size_t count = told.count;
+    memcpy(whole, fields, told.count * sizeof(fields[0]));
     for (size_t idx = 0; idx < count; idx++) {
         BOOLEAN wanted = FALSE;
         for (size_t row = 0; row < sizeof(damaged) / sizeof(damaged[0]); row++) {

@@ -11,15 +11,7 @@
 #define FIELD_MAX 8192u
 
 static struct nth_field fields[FIELD_MAX];
-static size_t field_count;
-
-static BOOLEAN keep(void *context, const struct nth_field *field)
-{
-    (void)context;
-    assert_in_range(field_count, 0, FIELD_MAX - 1);
-    fields[field_count++] = *field;
-    return TRUE;
-}
+static struct rig_field_list told = {fields, FIELD_MAX, 0};
 
 /* Chunks with free slots, free blocks, a large one; magazines are empty. */
 static HANDLE some_heap(void)
@@ -35,8 +27,8 @@ static HANDLE some_heap(void)
         assert_true(HeapFree(heap, 0, blocks[idx]));
     }
     (void)HeapCompact(heap, 0);
-    field_count = 0;
-    (void)nth_fields(heap, keep, NULL);
+    told.count = 0;
+    (void)nth_fields(heap, rig_field_keep, &told);
     return heap;
 }
 
@@ -74,7 +66,7 @@ static void a_sealed_word_is_read_and_written(void **state)
     (void)state;
     HANDLE heap = some_heap();
     unsigned words = 0;
-    for (size_t idx = 0; idx < field_count; idx++) {
+    for (size_t idx = 0; idx < told.count; idx++) {
         for (size_t at = 0; is_sealed(&fields[idx]) && at < fields[idx].bytes; at += 8u, words++) {
             uint8_t *word = (uint8_t *)fields[idx].address + at;
             const uint64_t before = bytes_at(word);
@@ -105,9 +97,9 @@ static void a_slot_in_a_magazine_is_read_and_written(void **state)
         blocks[idx] = HeapAlloc(heap, 0, BYTES);
     }
     assert_true(HeapFree(heap, 0, blocks[COUNT - 1u]));
-    field_count = 0;
-    (void)nth_fields(heap, keep, NULL);
-    for (size_t idx = 0; idx < field_count; idx++) {
+    told.count = 0;
+    (void)nth_fields(heap, rig_field_keep, &told);
+    for (size_t idx = 0; idx < told.count; idx++) {
         for (size_t at = 0; is(&fields[idx], "cache.slots") && at < fields[idx].bytes; at += 8u) {
             uint8_t *word = (uint8_t *)fields[idx].address + at;
             const uint64_t before = bytes_at(word);
@@ -136,7 +128,7 @@ static void sums_over_a_word_are_renewed_with_it(void **state)
 {
     (void)state;
     HANDLE heap = some_heap();
-    for (size_t idx = 0; idx < field_count; idx++) {
+    for (size_t idx = 0; idx < told.count; idx++) {
         if (is(&fields[idx], "heap.bin_map")) {
             uint64_t bits = 0;
             assert_true(nth_sealed_get(heap, fields[idx].address, &bits));
@@ -156,7 +148,7 @@ static void what_is_no_sealed_word_is_left_alone(void **state)
     (void)state;
     HANDLE heap = some_heap();
     HANDLE other = HeapCreate(0, 0, 0);
-    for (size_t idx = 0; idx < field_count; idx++) {
+    for (size_t idx = 0; idx < told.count; idx++) {
         const struct nth_field *field = &fields[idx];
         uint8_t *word = field->address;
         if (is(field, "heap.config")) {

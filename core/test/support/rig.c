@@ -612,6 +612,14 @@ struct nth_field rig_field(HANDLE heap, enum nth_field_kind kind, LPCVOID block)
     return wanted.found;
 }
 
+BOOLEAN rig_field_keep(void *list, const struct nth_field *field)
+{
+    struct rig_field_list *kept = list;
+    assert_in_range(kept->count, 0, kept->room - 1);
+    kept->fields[kept->count++] = *field;
+    return TRUE;
+}
+
 struct nth_field rig_field_named(HANDLE heap, const char *name, LPCVOID block)
 {
     struct wanted_field wanted = {.name = name, .block = block};

@@ -153,6 +153,16 @@ NTSTATUS rig_child_status(void (*body)(void *context), void *context);
  * over; FALSE when there is none. */
 BOOLEAN rig_element(HANDLE heap, WORD flags, unsigned skip, PROCESS_HEAP_ENTRY *entry);
 
+/* Fields as nth_fields and nth_process_fields tell them, one after the other; more than there is room for
+ * is a failure. */
+struct rig_field_list {
+    struct nth_field *fields;
+    size_t room;
+    size_t count;
+};
+
+BOOLEAN rig_field_keep(void *list, const struct nth_field *field);
+
 /* The metadata field of this kind that belongs to `block` (NULL: the first of the kind). */
 struct nth_field rig_field(HANDLE heap, enum nth_field_kind kind, LPCVOID block);
 

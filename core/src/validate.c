@@ -30,8 +30,8 @@ static enum nth_status broken(enum nth_reason reason, const void *user, const ch
     return NTH_CORRUPT;
 }
 
-/* No start in the map between two offsets, as far as it reaches: tags of no block, eight at a time.
- */
+/* No start in the map between two offsets, as far as the map reaches: tags of no block, eight at a
+ * time. */
 static bool map_is_clear(const struct nth_region *region, uint64_t first, uint64_t end)
 {
     const uint64_t strange = (uint8_t)~NTH_TAG_GENERATION * 0x0101010101010101u;

@@ -55,7 +55,8 @@ static void see_flags(struct rig_seen *seen, const struct rig_element *element)
     const unsigned kinds = flags & WALK_KINDS;
     const unsigned bare = flags & ~RIG_WALK_FRONT;
     const bool old = bare == 0x411u || bare == 0x100u;
-    const bool ruled = bare == 0x4011u || bare == 0x1000u || bare == 0 || flags == RIG_WALK_REGION;
+    const bool ruled = bare == (RIG_WALK_BUSY_MORE | RIG_WALK_BUSY) || bare == 0x1000u ||
+                       bare == 0 || flags == RIG_WALK_REGION;
     seen->flags_known = seen->flags_known && (kinds & (kinds - 1)) == 0 && element->address != 0;
     seen->rtl_flags_known = seen->rtl_flags_known && (ruled || old);
     seen->rtl_flags_ruled = seen->rtl_flags_ruled && ruled;

@@ -164,12 +164,6 @@ static bool address_of(const struct rig_exec *exec, const struct rig_step *step,
 
 /* ---- Changing ---- */
 
-static bool plainly(const struct fault_unit *unit)
-{
-    memcpy(now.after, unit->bytes, now.spot.len);
-    return true;
-}
-
 /* The subject seals, so it is asked to write. What stands there then is what is wanted, and until
  * it is noted and written as any damage is, the old word stands there again. */
 static bool forge(const struct rig_exec *exec, const struct rig_step *step,
@@ -182,7 +176,9 @@ static bool forge(const struct rig_exec *exec, const struct rig_step *step,
     const bool done = exec->subject->sealed_get(heap, word, &before) != 0 &&
                       exec->subject->sealed_put(heap, word, now.value) != 0;
     peek_into(exec->subject, now.spot.address, now.after, now.spot.len);
-    (void)(done && exec->subject->sealed_put(heap, word, before));
+    if (done) {
+        (void)exec->subject->sealed_put(heap, word, before);
+    }
     return done && memcmp(now.after, now.before, now.spot.len) != 0;
 }
 
@@ -218,7 +214,11 @@ static bool change_unit(struct rig_exec *exec, const struct rig_step *step,
         break;
     }
     able = able && fault_change_apply(now.change, &unit);
-    return able && (now.forged ? forge(exec, step, &unit) : plainly(&unit));
+    if (able && now.forged) {
+        return forge(exec, step, &unit);
+    }
+    memcpy(now.after, unit.bytes, now.spot.len);
+    return able;
 }
 
 /* Plain bytes: those that may be written, letter by letter. */

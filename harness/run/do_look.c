@@ -288,8 +288,7 @@ static void call_zero(void *context)
 }
 
 #define ZERO_LOOK_BYTES 0x4000u              /* of each free block */
-#define ZERO_BYTES_MAX ((uint64_t)256 << 20) /* of a run: writing more of them shows nothing new   \
-                                              */
+#define ZERO_BYTES_MAX ((uint64_t)256 << 20) /* of a run: more of them show nothing new */
 
 /* Free memory is the heap's own: its sanitizer's poison does not count. */
 RIG_UNSANITIZED static bool dirty(const struct rig_element *free)

@@ -181,7 +181,7 @@ static void entries_fill(struct rig_step *step)
     static const WORD flags[] = {[RIG_ENTRY_BUSY] = PROCESS_HEAP_ENTRY_BUSY,
                                  [RIG_ENTRY_REGION] = PROCESS_HEAP_REGION,
                                  [RIG_ENTRY_UNCOMMITTED] = PROCESS_HEAP_UNCOMMITTED_RANGE};
-    static const USHORT rtl_flags[] = {[RIG_ENTRY_BUSY] = 0x4010u | RIG_WALK_BUSY, /* as seen */
+    static const USHORT rtl_flags[] = {[RIG_ENTRY_BUSY] = RIG_WALK_BUSY_MORE | RIG_WALK_BUSY,
                                        [RIG_ENTRY_REGION] = RIG_WALK_REGION,
                                        [RIG_ENTRY_UNCOMMITTED] = RIG_WALK_UNCOMMITTED};
     memset(&room.entry, 0, sizeof(room.entry));

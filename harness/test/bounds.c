@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Bounds that a run may have, so that an input of an engine has an end: after so many calls nothing
- * looks at everything any more, after so many committed bytes no memory is asked for. */
+ * looks at everything any more, after so many committed bytes no memory is asked for. And what every
+ * run has: heaps of crowds, free memory that is zeroed. */
 #include "program/text.h"
 #include "run/exec.h"
 #include "run/sweep.h"
@@ -121,6 +122,17 @@ static void crowds_come_until_there_were_so_many_heaps(void **state)
     assert_in_range(verdict.call_count, 1200, 1300);
 }
 
+/* 8 MiB of free memory at a time: 256 MiB are reached by the 33rd. */
+static void free_memory_is_zeroed_until_it_was_so_much(void **state)
+{
+    char text[2048] = "RtlCreateHeap h1 power:23\n";
+    (void)state;
+    for (unsigned turn = 0; turn < 36; turn++) {
+        strcat(text, "RtlZeroHeap h1\n");
+    }
+    assert_in_range(run(text, 0, 0).nothing_count, 3, 4);
+}
+
 /* A program of few calls may commit much, and each run of a sweep does so again. */
 static void pages_are_work_of_a_sweep(void **state)
 {
@@ -148,6 +160,7 @@ int main(void)
         cmocka_unit_test(failures_are_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(a_crowd_counts),
         cmocka_unit_test(crowds_come_until_there_were_so_many_heaps),
+        cmocka_unit_test(free_memory_is_zeroed_until_it_was_so_much),
         cmocka_unit_test(pages_are_work_of_a_sweep),
         cmocka_unit_test(refusals_are_looked_at_until_so_many_calls_were_made),
     };

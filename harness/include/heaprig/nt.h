@@ -86,6 +86,9 @@ typedef struct _RTL_HEAP_WALK_ENTRY {
 #define RIG_WALK_REGION 0x0002u
 #define RIG_WALK_BUSY 0x0001u
 
+/* What stands with it where a busy block is told, as seen. */
+#define RIG_WALK_BUSY_MORE 0x4010u
+
 /* The same of an uncommitted range: either bit, by version. */
 #define RIG_WALK_UNCOMMITTED 0x1100u
 

@@ -153,8 +153,8 @@ NTSTATUS rig_child_status(void (*body)(void *context), void *context);
  * over; FALSE when there is none. */
 BOOLEAN rig_element(HANDLE heap, WORD flags, unsigned skip, PROCESS_HEAP_ENTRY *entry);
 
-/* Fields as nth_fields and nth_process_fields tell them, one after the other; more than there is room for
- * is a failure. */
+/* Fields as nth_fields and nth_process_fields tell them, one after the other; more than there is
+ * room for is a failure. */
 struct rig_field_list {
     struct nth_field *fields;
     size_t room;

@@ -316,6 +316,16 @@ static void note_unit(struct rig_exec *exec, struct rig_step *step, const struct
     step->damaged = step->damaged.name == NULL ? *field : step->damaged;
 }
 
+/* Of the map a byte is noted, not the word around it: the next time that gap may begin elsewhere. */
+static size_t first_changed(void)
+{
+    size_t idx = 0;
+    while (now.before[idx] == now.after[idx]) {
+        idx++;
+    }
+    return idx;
+}
+
 static void note(struct rig_exec *exec, struct rig_step *step)
 {
     step->damaged_at = now.spot.address;
@@ -323,7 +333,9 @@ static void note(struct rig_exec *exec, struct rig_step *step)
         step->damaged_bytes += now.before[idx] != now.after[idx];
     }
     if (now.spot.field != NULL && step->damaged_bytes > 0) {
-        note_unit(exec, step, now.spot.field, now.spot.address, now.spot.len);
+        const bool bytes = step->damage->place == FAULT_PLACE_GAPS;
+        note_unit(exec, step, now.spot.field, now.spot.address + (bytes ? first_changed() : 0),
+                  bytes ? 1u : now.spot.len);
     }
     /* A damaged heap describes itself as far as it can be followed: what was hit may not be told.
      */

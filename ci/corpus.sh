@@ -40,6 +40,8 @@ die() {
 
 cd "$(dirname "$0")/.."
 here=$PWD
+# shellcheck source=ci/lib/options.sh
+. ci/lib/options.sh
 cd "$OLDPWD"
 command='' seconds='' inputs=() build='' corpus=$here/corpus given=no jobs=2 files_only=no targets=()
 while [ $# -gt 0 ]; do
@@ -251,19 +253,6 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# libFuzzer's options of a target: its .options file, its dictionary.
-options_of() {
-    local file=$build/bin/$1
-    if [ -f "$file.options" ]; then
-        sed -n '/^\[libfuzzer\]/,/^\[/s/^\([a-z_]*\) *= *\([^ ]*\)$/-\1=\2/p' "$file.options" |
-            grep -v -e '^-dict=' -e '^-timeout=' || true
-    fi
-    if [ -f "$file.dict" ]; then
-        echo "-dict=$file.dict"
-    fi
-    printf '%s\n' -timeout=25 -rss_limit_mb=2560 -print_funcs=0
-}
-
 # Files of a target's corpus: `seeds`, `found` (by this target), `others` (all but those), `all`.
 files_of() {
     awk -F'\t' -v folder="${corpus_of[$1]}" -v target="$1" -v which="$2" -v shared="$(
@@ -450,7 +439,7 @@ merge() {
     files_of "$target" "$which" | assemble "$base"
     # libFuzzer runs what was found in a process of its own and leaves out what ends it.
     cp -r "$base" "$work/$target.merged"
-    mapfile -t options < <(options_of "$target")
+    mapfile -t options < <(libfuzzer_options "$build/bin/$target")
     "$build/bin/$target" "${options[@]}" -set_cover_merge=1 "-artifact_prefix=$work/" "$work/$target.merged" \
         "${folders[@]}" >"$work/$target.merge.log" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
@@ -514,7 +503,7 @@ edges() {
 engine() {
     local target=$1 log=$2 options
     shift 2
-    mapfile -t options < <(options_of "$target")
+    mapfile -t options < <(libfuzzer_options "$build/bin/$target")
     HEAPRIG_STATS=$log.stats "$build/bin/$target" "${options[@]}" "$@" >"$log" 2>&1
 }
 

@@ -37,6 +37,8 @@ while [ $# -gt 0 ]; do
 done
 
 cd "$(dirname "$0")/.."
+# shellcheck source=ci/lib/options.sh
+. ci/lib/options.sh
 ci/setup.sh build fuzz
 work=build/fuzz/feedback
 rm -rf "$work"
@@ -46,11 +48,12 @@ mkdir -p "$work"
     die 1 "the build failed"
 }
 
+mapfile -t options < <(libfuzzer_options build/fuzz/bin/ops_fuzzer)
 one() {
     local without=$1 seed=$2 name=${1:-nothing}.$2
     mkdir -p "$work/$name"
     HEAPRIG_WITHOUT=$without HEAPRIG_STATS=$work/$name.stats build/fuzz/bin/ops_fuzzer \
-        -max_len=4112 "-max_total_time=$seconds" "-seed=$seed" -print_final_stats=1 \
+        "${options[@]}" "-max_total_time=$seconds" "-seed=$seed" \
         "-artifact_prefix=$work/$name-" "$work/$name" >"$work/$name.log" 2>&1 ||
         echo "feedback.sh: a finding, see $work/$name.log" >&2
 }

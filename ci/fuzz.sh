@@ -98,6 +98,8 @@ done
 [ "$engine" != afl ] || [ "$merge" = no ] || die 2 "--merge: needs libFuzzer, --engine libfuzzer or mix"
 
 cd "$(dirname "$0")/.."
+# shellcheck source=ci/lib/options.sh
+. ci/lib/options.sh
 # shellcheck source=ci/lib/libfuzzer.sh
 . ci/lib/libfuzzer.sh
 # shellcheck source=ci/lib/afl.sh

@@ -79,6 +79,8 @@ done
 
 [ "$engine" = libfuzzer ] || unguided=no
 cd "$(dirname "$0")/.."
+# shellcheck source=ci/lib/options.sh
+. ci/lib/options.sh
 bugs=()
 for patch in harness/planted/[0-9]*-*.patch; do
     name=$(basename "$patch" .patch)
@@ -186,7 +188,6 @@ done
 
 # ---- Run ------------------------------------------------------------------------------------------
 
-options=(-timeout=25 -rss_limit_mb=2560 -print_funcs=0 -max_len=4112)
 once=$PWD/ci/lib/afl_once.sh
 export ASAN_OPTIONS=${ASAN_OPTIONS-allocator_may_return_null=1:symbolize=0}
 
@@ -238,6 +239,7 @@ replaying() {
     if [ "$engine" = afl ]; then
         command=("$1" "$build/corpus/$2"/*)
     else
+        mapfile -t options < <(libfuzzer_options "$build/bin/$2")
         command=("$1" "${options[@]}" -runs=0 "$build/corpus/$2")
     fi
 }
@@ -247,6 +249,7 @@ fuzzing() {
     if [ "$engine" = afl ]; then
         command=("$once" "$1" "$build/lib/$2_mutator.so" "$seconds" "$3")
     else
+        mapfile -t options < <(libfuzzer_options "$build/bin/$2")
         command=("$1" "${options[@]}" "-max_total_time=$seconds" "-seed=$3" empty)
     fi
 }
@@ -272,7 +275,7 @@ declare -A results
 for name in "${bugs[@]}"; do
     planted=$build/bin/planted_${name%%-*}
     corpus=$build/corpus/$(target_of "$name")
-    mark=$({ cat "$planted" && find "$corpus" -type f -exec sha256sum {} + | sort; } | sha256sum)
+    mark=$({ cat "$planted" "$build/bin/$(target_of "$name").options" && find "$corpus" -type f -exec sha256sum {} + | sort; } | sha256sum)
     results[$name]=$dir/results/$name/${mark:0:16}
     mkdir -p "${results[$name]}"
     replaying "$planted" "$(target_of "$name")"

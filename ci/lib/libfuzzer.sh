@@ -2,19 +2,6 @@
 # Part of ci/fuzz.sh: processes of libFuzzer. Expects its variables: dir, run, timeout, programs.
 # shellcheck disable=SC2154 # they are set there
 
-# libFuzzer's options of a target: its .options file, its dictionary.
-libfuzzer_options() {
-    local file=${programs[libfuzzer]}/bin/$1
-    if [ -f "$file.options" ]; then
-        sed -n '/^\[libfuzzer\]/,/^\[/s/^\([a-z_]*\) *= *\([^ ]*\)$/-\1=\2/p' "$file.options" |
-            grep -v -e '^-dict=' -e '^-timeout=' || true
-    fi
-    if [ -f "$file.dict" ]; then
-        echo "-dict=$file.dict"
-    fi
-    printf '%s\n' "-timeout=$timeout" -rss_limit_mb=2560 -print_funcs=0 -print_final_stats=1
-}
-
 # Note what a process ended with, and the command that shows it.
 libfuzzer_note() {
     local target=$1 log=$2 program=${programs[libfuzzer]}/bin/$1 artifact command
@@ -31,7 +18,7 @@ libfuzzer_note() {
 # The corpus once, for the clauses that it exercises by itself.
 libfuzzer_replay() {
     local target=$1 status=0 options
-    mapfile -t options < <(libfuzzer_options "$target")
+    mapfile -t options < <(libfuzzer_options "${programs[libfuzzer]}/bin/$target" "$timeout")
     HEAPRIG_STATS=$run/$target.replay timeout -k 5 $((timeout + 120)) \
         "${started[@]}" "${programs[libfuzzer]}/bin/$target" \
         "${options[@]}" -runs=0 "-artifact_prefix=$dir/findings/$target/" \
@@ -45,7 +32,7 @@ libfuzzer_replay() {
 # now and then as well, and begins anew with what AFL++ has found.
 libfuzzer_job() {
     local target=$1 number=$2 end=$3 left status findings=0 rounds=0 options folders
-    mapfile -t options < <(libfuzzer_options "$target")
+    mapfile -t options < <(libfuzzer_options "${programs[libfuzzer]}/bin/$target" "$timeout")
     while left=$((end - SECONDS)) && [ "$left" -gt 0 ] && [ "$findings" -lt "$findings_max" ]; do
         local log=$run/$target.$number.$rounds.log round=$left
         folders=("$dir/grown/$target" "$corpora/${corpus_of[$target]}")

@@ -148,7 +148,7 @@ killed() {
     "$source/ci/fuzz.sh" --from "$dir" --seconds 60 "$@" >"$dir/out" 2>&1 &
     local script=$! status=0 tries
     for ((tries = 0; tries < 150; tries++)); do
-        pid=$(pgrep -n -f "$what" || true)
+        pid=$(pgrep -o -f "$what" || true) # a younger one is a fork on its way to another program
         [ -z "$pid" ] || break
         sleep 0.1
     done

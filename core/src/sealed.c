@@ -69,6 +69,7 @@ static BOOLEAN exchange(const char *name, HANDLE handle, LPCVOID address, uint64
         uint64_t pad = 0;
         nth_call_gate(&call);
         const bool slot = is_slot(heap, word, &pad);
+        call.noted = 0; /* damaged words that it met on its way are other calls' to report */
         whole = slot ? nth_cache_slot_open(*word, pad, value)
                      : nth_word_open(load(word), pad_of(heap, word), value);
         if (whole && other != NULL && slot) {

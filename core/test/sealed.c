@@ -175,6 +175,23 @@ static void what_is_no_sealed_word_is_left_alone(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
+static void other_damage_is_not_theirs_to_report(void **state)
+{
+    (void)state;
+    HANDLE heap = some_heap();
+    uint8_t *caches = rig_field_named(heap, "heap.caches", NULL).address;
+    uint8_t *header = rig_field_named(heap, "slot.header", NULL).address;
+    uint64_t value = 0;
+    rig_flip(caches);
+    assert_true(nth_sealed_get(heap, header, &value));
+    assert_true(nth_sealed_put(heap, header, value));
+    rig_report_demand_none();
+    assert_false(HeapValidate(heap, 0, NULL));
+    rig_flip(caches);
+    rig_report_forget();
+    assert_true(HeapValidate(heap, 0, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +199,7 @@ int main(void)
         TEST(a_slot_in_a_magazine_is_read_and_written),
         TEST(sums_over_a_word_are_renewed_with_it),
         TEST(what_is_no_sealed_word_is_left_alone),
+        TEST(other_damage_is_not_theirs_to_report),
     };
     return cmocka_run_group_tests_name("sealed", tests, NULL, NULL);
 }

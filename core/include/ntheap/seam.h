@@ -243,7 +243,8 @@ size_t nth_process_fields(BOOLEAN (*visit)(void *context, const struct nth_field
  * asking what of a forgery core still notices. `address` is that of an aligned word of one of the heap's
  * fields (nth_fields); values have 48 bits, what they mean says the field's header (block.h, front.h,
  * freelist.h). Sums over a word are renewed with it. Return FALSE, and change nothing, when the handle is
- * bad or no whole sealed word stands there. Units: none. Errors: as said. Source: DESIGN, Seam. */
+ * bad, which is reported, or no whole sealed word stands there, which is not; nor is other damage.
+ * Units: none. Errors: as said. Source: DESIGN, Seam. */
 BOOLEAN nth_sealed_get(HANDLE heap, LPCVOID address, uint64_t *value);
 BOOLEAN nth_sealed_put(HANDLE heap, PVOID address, uint64_t value);
 

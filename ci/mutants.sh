@@ -4,8 +4,8 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ci/mutants.sh [--help] [--list] [--show ID] [--file NAME]... [--sample SECONDS] [--seed TEXT]
-                     [--jobs N] [--floor PERCENT] [--json] [--project DIR]
+usage: ci/mutants.sh [--help] [--list] [--show ID] [--try ID]... [--file NAME]... [--sample SECONDS]
+                     [--seed TEXT] [--jobs N] [--floor PERCENT] [--json] [--project DIR]
        ci/planted.sh --mutants ...
 
 Makes mutants of core/src/*.c from clang's syntax tree (harness/mutants/mutants.py): one operator,
@@ -18,6 +18,7 @@ need notice them. Survivors show what no test and no rule looks at.
 
   --list            print the mutants and end
   --show ID         print the mutant's difference, what became of it, and its name, and end
+  --try ID          this one only, as after a test was added for it (may be repeated)
   --file NAME       of this source file only, as freelist (may be repeated)
   --sample SECONDS  begin no mutant after so long; they come in an order drawn by the seed
   --seed TEXT       of the order, default 1
@@ -25,6 +26,8 @@ need notice them. Survivors show what no test and no rule looks at.
   --floor PERCENT   the score that is enough, default 95; a sample may miss it by three standard errors
   --json            one object a file, and one a survivor
   --project DIR     other libraries and killers than core's; harness/test/mutants.sh shows what is in it
+
+Core is compiled so that undefined behaviour ends it, as the sanitizers of preset `check` would have it.
 
 Results stay in build/mutants for as long as file, headers and killers are the same: a run that was
 ended, by Ctrl-C as well, goes on where it was. Exit status: 0 the floor is reached, 1 it is not or a
@@ -37,7 +40,7 @@ die() {
     exit "$1"
 }
 
-list=no show='' only=() sample=0 seed=1 jobs=2 floor=95 json=no project=''
+list=no show='' only=() tried_ids=() sample=0 seed=1 jobs=2 floor=95 json=no project=''
 while [ $# -gt 0 ]; do
     case $1 in
     -h | --help)
@@ -49,6 +52,11 @@ while [ $# -gt 0 ]; do
     --show)
         [[ ${2-} =~ ^[a-z0-9_]+\.[0-9]+$ ]] || die 2 "--show '${2-}': expected an id as --list has them"
         show=$2 only=("${2%.*}")
+        shift
+        ;;
+    --try)
+        [[ ${2-} =~ ^[a-z0-9_]+\.[0-9]+$ ]] || die 2 "--try '${2-}': expected an id as --list has them"
+        tried_ids+=("$2") only+=("${2%.*}")
         shift
         ;;
     --file)
@@ -209,6 +217,15 @@ trap 'rm -f "$dir"/list*".$$"' EXIT
 /usr/bin/python3 harness/mutants/mutants.py "$order" "$names" "${sources[@]}" -- "${flags[@]}" \
     "-I$(dirname "${sources[0]}")" >"$dir/list.$$" 2>"$dir/list.err.$$" ||
     die 2 "$(tail -n 1 "$dir/list.err.$$")"
+if [ ${#tried_ids[@]} -gt 0 ]; then
+    awk -F'\t' -v ids="${tried_ids[*]}" '
+        BEGIN { count = split(ids, part, " "); for (i = 1; i <= count; i++) wanted[part[i]] = 1 }
+        $1 in wanted' "$dir/list.$$" >"$dir/list.tried.$$"
+    mv "$dir/list.tried.$$" "$dir/list.$$"
+    for id in "${tried_ids[@]}"; do
+        grep -q "^${id//./\\.}	" "$dir/list.$$" || die 2 "no such mutant: $id"
+    done
+fi
 
 # Bytes [start, end) of a file replaced.
 mutated() {

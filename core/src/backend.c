@@ -154,9 +154,6 @@ static enum nth_status plan_decommit(struct nth_heap *heap, struct span *span)
     const uint64_t total = (heap->state.free_units - merged) * NTH_UNIT_BYTES + bytes;
     bool present = false;
     bool damaged = false;
-    span->page_first = 0;
-    span->page_end = 0;
-    span->remove = false;
     if (!nth_region_holds(span->region)) {
         nth_note(NTH_CORRUPT_SEGMENT, NULL, "region");
         return NTH_CORRUPT;
@@ -195,12 +192,12 @@ static enum nth_status ready_for(struct nth_heap *heap, uint64_t first, uint64_t
                : nth_freelist_ready(heap, (end - first) / NTH_UNIT_BYTES);
 }
 
-/* First half of freeing [first, end): look at both neighbours, the lists, the pages. */
+/* First half of freeing [first, end), of a span that says no more yet: look at both neighbours, the
+ * lists, the pages. */
 static enum nth_status span_check(struct nth_heap *heap, struct span *span)
 {
     enum nth_status status = NTH_OK;
     span->start = span->first;
-    span->merge_next = false;
     if (span->merge_previous) {
         status =
             previous_free(heap, span->region, span->first, &span->merge_previous, &span->previous);
@@ -208,7 +205,6 @@ static enum nth_status span_check(struct nth_heap *heap, struct span *span)
     if (status == NTH_OK) {
         status = next_free(heap, span->region, span->end, &span->merge_next, &span->next);
     }
-    span->previous_stays_free = false;
     if (!merges(heap)) {
         span->previous_stays_free = span->merge_previous;
         span->merge_previous = false;

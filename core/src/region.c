@@ -284,10 +284,10 @@ static enum nth_status reserve_fresh(size_t bytes, bool shun, void **place)
     return status;
 }
 
+/* Its memory is zero. */
 static void region_fill(struct nth_region *region, const struct nth_segment_plan *plan,
                         const struct oob *oob, char *base)
 {
-    memset(region, 0, sizeof(*region));
     region->base = (uint64_t)(uintptr_t)base;
     region->bytes = plan->bytes;
     region->tags = (uint64_t)(uintptr_t)region + oob->head_bytes + plan->extra_bytes;

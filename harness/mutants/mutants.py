@@ -11,8 +11,8 @@ parted by tabs. The mutant is the file with the bytes [start, end) replaced; the
 line, written as JSON. NAMED lists mutants that nothing can or need notice, with the reason: rows of
 name and reason. A name is what stays when other lines change: file, function, text of the line, what
 was there, what stands there now, and which of several such it is. What a macro's body says is left alone, and so are assertions: a weaker one
-passes wherever the right one does. So are constants that fill a variable for a call to overwrite, and
-the comparison in `a < b ? a : b`.
+passes wherever the right one does. So are constants that fill a variable for a call to overwrite, the
+comparison in `a < b ? a : b`, and more room in an array.
 """
 import ctypes
 import hashlib
@@ -72,6 +72,7 @@ class Source:
                 self.macros.append((start, start + len(cursor.spelling.encode()),
                                     cursor.extent.end.offset, cursor.spelling))
         self.filled = set()  # initial values of variables whose address is taken
+        self.rooms = set()  # constants in the size of an array
         self.choices = set()  # where a comparison chooses the smaller or larger of what it compares
         self.found = {}  # (start, end, replacement): (kind, function, line)
 
@@ -177,7 +178,8 @@ class Source:
             value = int(digits, 8) if digits.isdigit() and digits.startswith("0") else int(digits, 0)
         except ValueError:  # not written as a number: a macro's
             return
-        self.add("constant", function, start, end, f"{value + 1}{text[len(digits):]}")
+        if start not in self.rooms:
+            self.add("constant", function, start, end, f"{value + 1}{text[len(digits):]}")
         if value > 0:
             self.add("constant", function, start, end, f"{value - 1}{text[len(digits):]}")
 
@@ -216,6 +218,13 @@ class Source:
         start, end = extent
         self.add("dropped", function, start, end, "(void)0")
 
+    def room(self, variable):
+        """Of an array the size, which comes before what it is filled with."""
+        size = next(variable.get_children(), None)
+        if size is not None and size.kind != Kind.INIT_LIST_EXPR:
+            self.rooms.update(file_offset(node.extent.start)[2] for node in size.walk_preorder()
+                              if node.kind == Kind.INTEGER_LITERAL)
+
     def fill(self, function):
         taken = {inner.referenced.hash for node in function.walk_preorder()
                  if node.kind == Kind.UNARY_OPERATOR
@@ -249,6 +258,8 @@ class Source:
                 self.constant(child, name)
             elif child.kind == Kind.CONDITIONAL_OPERATOR:
                 self.choice(child)
+            elif child.kind == Kind.VAR_DECL and child.type.kind == cindex.TypeKind.CONSTANTARRAY:
+                self.room(child)
             if child.kind in CONDITIONS:
                 self.condition(child, name)
             if cursor.kind in BODIES and child.kind in DROPPED and self.is_statement(cursor, child):

@@ -170,17 +170,24 @@ BOOLEAN RtlValidateProcessHeaps(void)
 
 /* ---- walk ---- */
 
+/* It may be damage that hides the element of an entry. */
+static enum nth_status step(struct nth_heap *heap, struct nth_element *element)
+{
+    const enum nth_status status = nth_walk_next(heap, element);
+    return status == NTH_BAD_ARGUMENT && nth_validate_heap(heap) != NTH_OK ? NTH_CORRUPT : status;
+}
+
 static enum nth_status walk(struct nth_call *call, struct nth_heap *heap,
                             struct nth_element *element)
 {
     nth_call_gate(call);
     if (!nth_verifying()) {
-        return nth_walk_next(heap, element);
+        return step(heap, element);
     }
     if (element->kind == NTH_ELEMENT_BUSY) {
         element->data = nth_verified_hidden(element->data);
     }
-    const enum nth_status status = nth_walk_next(heap, element);
+    const enum nth_status status = step(heap, element);
     if (status == NTH_OK && element->kind == NTH_ELEMENT_BUSY) {
         nth_verified_shown(&element->data, &element->data_bytes, &element->overhead_bytes);
     }

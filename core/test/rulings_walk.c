@@ -396,6 +396,33 @@ static void damage_met_by_a_walk_is_reported(void **state)
     rig_report_demand(NTH_CORRUPT_BLOCK_HEADER, heap, block);
 }
 
+/* D70: without its start in the block map an element is none. */
+static void damage_that_hides_the_element_of_an_entry_is_reported(void **state)
+{
+    (void)state;
+    HANDLE heap = rig_heap_new();
+    PROCESS_HEAP_ENTRY entry = {0};
+    RTL_HEAP_WALK_ENTRY rtl = {0};
+    PVOID block = HeapAlloc(heap, 0, PLAIN);
+    while (entry.lpData != block) {
+        assert_true(HeapWalk(heap, &entry));
+    }
+    while (rtl.DataAddress != block) {
+        assert_true(NT_SUCCESS(RtlWalkHeap(heap, &rtl)));
+    }
+    const struct nth_field start = rig_field_named(heap, "block.tag", block);
+    nth_poke(start.address, nth_peek(start.address) ^ 0x80u);
+    struct rig_outcome outcome = walk(heap, &entry);
+    rig_demand_error(&outcome, FALSE, ERROR_INVALID_PARAMETER);
+    rig_report_demand(NTH_CORRUPT_BLOCK_MAP, heap, block);
+    outcome = rtl_walk(heap, &rtl);
+    rig_demand_value(&outcome, STATUS_HEAP_CORRUPTION);
+    rig_report_demand(NTH_CORRUPT_BLOCK_MAP, heap, block);
+    nth_poke(start.address, nth_peek(start.address) ^ 0x80u);
+    outcome = walk(heap, &entry);
+    rig_demand_value(&outcome, TRUE);
+}
+
 /* D71 */
 static void after_freeing_all_and_compacting_the_walk_is_as_at_first(void **state)
 {
@@ -487,6 +514,7 @@ int main(void)
         TEST(an_entry_of_another_kind_is_refused),
         TEST(no_place_but_an_elements_goes_on),
         TEST(damage_met_by_a_walk_is_reported),
+        TEST(damage_that_hides_the_element_of_an_entry_is_reported),
         TEST(after_freeing_all_and_compacting_the_walk_is_as_at_first),
         TEST(sizes_past_32_bits_saturate),
         TEST(only_busy_elements_validate),

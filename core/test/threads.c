@@ -405,6 +405,49 @@ static void neighbours_come_and_go_while_a_block_is_freed(void **state)
     assert_int_equal(crew_walk_busy(heap), 3 * 40);
 }
 
+static uintptr_t use_a_magazine(struct crew_hand *hand)
+{
+    for (unsigned count = 0; count < 100; count++) {
+        PVOID block = HeapAlloc(hand->heap, 0, 40);
+        crew_demand(block != NULL);
+        if (count % 2u == 0) {
+            crew_demand(HeapFree(hand->heap, 0, block) != 0);
+        }
+    }
+    return 1;
+}
+
+static BOOLEAN count_magazines(void *count, const struct nth_field *field)
+{
+    *(unsigned *)count += strcmp(field->name, "cache.owner") == 0;
+    return TRUE;
+}
+
+/* All magazines of a heap are looked at: for one's own, for one that nobody has, and at the end. */
+static void magazines_go_from_hand_to_hand_and_away_with_their_heap(void **state)
+{
+    (void)state;
+    struct nth_balance before = {0};
+    for (unsigned turn = 0; turn < 2; turn++) { /* what core keeps is there from the second on */
+        before = nth_balance_now();
+        HANDLE heap = HeapCreate(0, 0, 0);
+        struct crew_hand own = {.heap = heap};
+        (void)use_a_magazine(&own);
+        for (unsigned count = 0; count < 20; count++) {
+            struct crew_hand hand = {.work = use_a_magazine, .heap = heap};
+            assert_int_equal(crew_run(&hand), 1);
+            (void)use_a_magazine(&own);
+        }
+        unsigned magazines = 0;
+        (void)nth_fields(heap, count_magazines, &magazines);
+        assert_int_equal(magazines, 2);
+        assert_true(HeapDestroy(heap));
+    }
+    const struct nth_balance after = nth_balance_now();
+    assert_int_equal(after.reservation_count, before.reservation_count);
+    assert_int_equal(after.committed_bytes, before.committed_bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, crew_setup, crew_teardown)
 
 int main(void)
@@ -414,6 +457,7 @@ int main(void)
         TEST(threads_share_heaps_and_nothing_gets_lost),
         TEST(a_heap_may_be_destroyed_under_the_hands_of_others),
         TEST(neighbours_come_and_go_while_a_block_is_freed),
+        TEST(magazines_go_from_hand_to_hand_and_away_with_their_heap),
     };
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
 }

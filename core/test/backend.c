@@ -455,6 +455,26 @@ static void large_blocks_keep_their_bytes_where_pages_move(void **state)
     assert_int_equal(crew_pages_count(NTH_PAGE_REMAP) > before, !NTH_SHADOW_ONLY_IN_PLACE);
 }
 
+/* D80: a heap that may not grow as much as it likes grows as much as it must, to the last pages. */
+static void the_last_pages_serve_as_well(void **state)
+{
+    (void)state;
+    const SIZE_T limit = 0x800000;
+    const SIZE_T size = 0x4000;
+    struct nth_arena *arena = nth_arena_create(0x4000000, limit);
+    assert_non_null(arena);
+    crew_use_pages(nth_arena_pages(arena));
+    HANDLE heap = heap_new();
+    for (unsigned count = 0; HeapAlloc(heap, 0, size) != NULL; count++) {
+        assert_in_range(count, 0, limit / size);
+    }
+    assert_in_range(nth_balance_now().committed_bytes, limit - 2 * size, limit);
+    assert_true(HeapValidate(heap, 0, NULL));
+    nth_process_reset();
+    crew_use_pages(nth_pages_os());
+    nth_arena_destroy(arena);
+}
+
 #define OVER_ARENA(name) cmocka_unit_test_setup_teardown(name, crew_setup_arena, crew_teardown)
 #define OVER_SYSTEM(name)                                                                          \
     {                                                                                              \
@@ -477,6 +497,7 @@ int main(void)
         OVER_BOTH(pages_go_back_and_come_again),
         OVER_BOTH(a_fixed_heap_fills_to_its_last_byte),
         OVER_BOTH(many_segments_come_and_go),
+        OVER_ARENA(the_last_pages_serve_as_well),
         OVER_ARENA(large_blocks_keep_their_bytes_where_pages_cannot_move),
         OVER_ARENA(large_blocks_keep_their_bytes_where_pages_move),
     };

@@ -108,6 +108,10 @@ static void above_the_threshold_a_growable_heap_gives_a_reservation_of_its_own(v
     assert_int_equal(region_of(heap, large), 64);
     PVOID last_small = HeapAlloc(heap, 0, THRESHOLD);
     assert_int_not_equal(region_of(heap, last_small), 64);
+    PVOID resized = HeapReAlloc(heap, 0, HeapAlloc(heap, 0, 100), THRESHOLD);
+    assert_int_not_equal(region_of(heap, resized), 64);
+    resized = HeapReAlloc(heap, 0, resized, THRESHOLD + 1);
+    assert_int_equal(region_of(heap, resized), 64);
     assert_true(HeapFree(heap, 0, large));
     assert_true(HeapFree(heap, 0, (PVOID)outcome.value));
     assert_int_equal(HeapSize(heap, 0, last_small), THRESHOLD);
@@ -144,6 +148,24 @@ static void shortage_is_no_memory(void **state)
     rig_pages_refuse(FALSE);
     assert_non_null(HeapAlloc(heap, 0, 0x70000));
     assert_non_null(HeapAlloc(heap, 0, 0x100000));
+}
+
+/* D36: what the front end keeps for itself is free memory as well. */
+static void a_full_heap_of_freed_slots_serves_larger_blocks(void **state)
+{
+    (void)state;
+    static PVOID blocks[0x10000 / 32];
+    unsigned count = 0;
+    HANDLE fixed = RtlCreateHeap(0, NULL, 0x10000, 0, NULL, NULL);
+    while ((blocks[count] = HeapAlloc(fixed, 0, 48)) != NULL) {
+        count++;
+    }
+    assert_in_range(count, 500, 0x10000 / 64);
+    demand_refusal(fixed, 0x8000, STATUS_NO_MEMORY);
+    while (count > 0) {
+        assert_true(HeapFree(fixed, 0, blocks[--count]));
+    }
+    assert_non_null(HeapAlloc(fixed, 0, 0x8000));
 }
 
 /* D36, D41 */
@@ -536,6 +558,7 @@ int main(void)
         TEST(above_the_threshold_a_growable_heap_gives_a_reservation_of_its_own),
         TEST(past_a_small_threshold_no_slot_serves),
         TEST(shortage_is_no_memory),
+        TEST(a_full_heap_of_freed_slots_serves_larger_blocks),
         TEST(sizes_near_the_end_of_the_range_are_no_memory_in_a_growable_heap),
         TEST(more_than_the_maximum_allocation_size_is_no_memory),
         TEST(exceptions_asked_for_at_creation_hold_for_every_call),

@@ -230,6 +230,35 @@ static void a_callers_block_is_used_as_it_is_and_never_given_away(void **state)
     free(block);
 }
 
+/* D24: what is added up must not run over, and nothing else is compared. */
+static void a_callers_block_may_be_larger_than_its_address(void **state)
+{
+    (void)state;
+    uint8_t *const low = (uint8_t *)(uintptr_t)(2 * GRANULE);
+    const SIZE_T bytes = 4 * GRANULE;
+    if (mmap(low, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+             -1, 0) != low) {
+        skip(); /* the system keeps so low an address for itself */
+    }
+    HANDLE heap = RtlCreateHeap(0, low, bytes, 0, NULL, NULL);
+    assert_ptr_equal(heap, low);
+    assert_non_null(HeapAlloc(heap, 0, 2 * GRANULE));
+    assert_null(RtlDestroyHeap(heap));
+    assert_int_equal(munmap(low, bytes), 0);
+}
+
+/* D22 */
+static void a_commit_above_the_reserve_is_cut_whatever_it_is(void **state)
+{
+    (void)state;
+    const SIZE_T commits[] = {2, PAGE + 1, SIZE_MAX / 2, SIZE_MAX - 1, SIZE_MAX};
+    for (size_t idx = 0; idx < sizeof(commits) / sizeof(commits[0]); idx++) {
+        HANDLE heap = create(HEAP_GROWABLE, 1, commits[idx]);
+        assert_non_null(heap);
+        assert_null(RtlDestroyHeap(heap));
+    }
+}
+
 /* D24 */
 static void a_callers_block_may_grow_without_a_commit_routine(void **state)
 {
@@ -338,6 +367,65 @@ static void whole_pages_are_decommitted_only_past_both_thresholds(void **state)
     assert_in_range(committed_after_free(0, 0x10000), 0x3E000, 0x80000);
     assert_int_equal(committed_after_free(0, 0x800000), 0);
     assert_int_equal(committed_after_free(0x200000, 0x10000), 0);
+}
+
+struct holes {
+    unsigned count;       /* uncommitted ranges of the first region */
+    SIZE_T bytes;         /* of all of them */
+    BOOLEAN last_is_hole; /* nothing committed stands behind the last */
+};
+
+static struct holes holes_of(HANDLE heap)
+{
+    struct holes holes = {0, 0, FALSE};
+    PROCESS_HEAP_ENTRY entry = {0};
+    while (HeapWalk(heap, &entry)) {
+        if (entry.iRegionIndex != 0) {
+            break;
+        }
+        holes.last_is_hole = (entry.wFlags & PROCESS_HEAP_UNCOMMITTED_RANGE) != 0;
+        holes.count += holes.last_is_hole;
+        holes.bytes += holes.last_is_hole ? entry.cbData : 0;
+    }
+    return holes;
+}
+
+/* D30: wherever in a page they begin, whole pages go, with those where only a border would stay. */
+static void freed_pages_leave_one_hole_where_they_were(void **state)
+{
+    (void)state;
+    const SIZE_T big = 0x20000;
+    for (SIZE_T fill = 16; fill < 2 * PAGE; fill += 48) {
+        RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted),
+                                      .DeCommitFreeBlockThreshold = 1,
+                                      .DeCommitTotalFreeThreshold = 1};
+        HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);
+        assert_non_null(HeapAlloc(heap, 0, fill));
+        const struct holes at_first = holes_of(heap);
+        PVOID block = HeapAlloc(heap, 0, big);
+        assert_true(HeapFree(heap, 0, block));
+        struct holes now = holes_of(heap);
+        assert_int_equal(now.count, 1);
+        assert_true(now.last_is_hole);
+        assert_true(now.bytes + PAGE >= at_first.bytes);
+
+        PVOID before = HeapAlloc(heap, 0, big);
+        PVOID between = HeapAlloc(heap, 0, 16);
+        PVOID behind = HeapAlloc(heap, 0, big);
+        assert_non_null(HeapAlloc(heap, 0, 16));
+        const struct holes none = holes_of(heap);
+        assert_true(HeapFree(heap, 0, before));
+        assert_true(HeapFree(heap, 0, behind));
+        now = holes_of(heap);
+        assert_int_equal(now.count, none.count + 2);
+        assert_true(now.bytes >= none.bytes + 2 * big - 6 * PAGE);
+        assert_true(HeapFree(heap, 0, between)); /* an island */
+        now = holes_of(heap);
+        assert_int_equal(now.count, none.count + 1);
+        assert_true(now.bytes >= none.bytes + 2 * big - 2 * PAGE);
+        assert_true(HeapValidate(heap, 0, NULL));
+        assert_null(RtlDestroyHeap(heap));
+    }
 }
 
 /* D31 */
@@ -452,6 +540,9 @@ int main(void)
         TEST(segments_take_the_default_reserve_and_double_every_sixteen),
         TEST(a_new_segment_has_the_reserve_and_commit_asked_for),
         TEST(whole_pages_are_decommitted_only_past_both_thresholds),
+        TEST(freed_pages_leave_one_hole_where_they_were),
+        TEST(a_callers_block_may_be_larger_than_its_address),
+        TEST(a_commit_above_the_reserve_is_cut_whatever_it_is),
         TEST(both_creates_honour_the_execute_flag),
         TEST(the_handle_is_the_base_of_the_first_region),
         TEST(the_plain_flags_stand_where_programs_look_for_them),

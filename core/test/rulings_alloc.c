@@ -112,6 +112,10 @@ static void above_the_threshold_a_growable_heap_gives_a_reservation_of_its_own(v
     assert_int_not_equal(region_of(heap, resized), 64);
     resized = HeapReAlloc(heap, 0, resized, THRESHOLD + 1);
     assert_int_equal(region_of(heap, resized), 64);
+    HANDLE fresh = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, NULL);
+    PVOID first = HeapAlloc(fresh, 0, 100);
+    assert_ptr_equal(HeapReAlloc(fresh, HEAP_REALLOC_IN_PLACE_ONLY, first, THRESHOLD), first);
+    assert_null(HeapReAlloc(fresh, HEAP_REALLOC_IN_PLACE_ONLY, first, THRESHOLD + 1));
     assert_true(HeapFree(heap, 0, large));
     assert_true(HeapFree(heap, 0, (PVOID)outcome.value));
     assert_int_equal(HeapSize(heap, 0, last_small), THRESHOLD);

@@ -122,7 +122,9 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
         /* It is reported, and a report may end the process once that was asked for. */
         if (reentry.heap != NULL && !exec->shadow.terminates) {
             exec->reentries++;
+            exec->routine_raises = true; /* should the call that is refused raise */
             (void)rig_call_aside(exec, reenter, &reentry);
+            exec->routine_raises = false;
             RIG_CHECK(reentry.block == NULL || exec->subject->claims < RIG_CLAIM_RULINGS);
         }
         break;

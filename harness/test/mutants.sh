@@ -21,6 +21,7 @@ int small_twice(int value);
 int small_spent(void);
 int small_sign(int value);
 int small_least(int left, int right);
+int small_room(void);
 TEXT
 cat >"$dir/src/small.c" <<'TEXT'
 #include "small.h"
@@ -70,13 +71,19 @@ int small_least(int left, int right)
 {
     return left < right ? left : right;
 }
+
+int small_room(void)
+{
+    volatile char room[2] = {7};
+    return room[0];
+}
 TEXT
 cat >"$dir/looks.c" <<'TEXT'
 #include "small.h"
 int main(void)
 {
     return small_twice(-5) == 0 && small_twice(3) == 8 && small_spent() == 1 && small_sign(-7) == 1 &&
-                   small_sign(-8) == -1 && small_sign(1) == 1 && small_least(4, 9) == 4
+                   small_sign(-8) == -1 && small_sign(1) == 1 && small_least(4, 9) == 4 && small_room() == 7
                ? 0
                : 1;
 }
@@ -97,7 +104,7 @@ mutants() {
 # ---- The list: kind, function and line, what was there, what stands there now ----------------------
 
 # Nothing of a macro's body, nothing within an assertion; the last return of a function stays; of two
-# that are equal either is the smaller.
+# that are equal either is the smaller; an array has no more room.
 mutants --list | sed -E 's/^small\.[0-9]+ +//; s/ +/ /g; s/ $//' | LC_ALL=C sort >"$dir/list"
 LC_ALL=C sort >"$dir/expected" <<'TEXT'
 negated small_twice:15 LIKELY(value < 0) -> !(LIKELY(value < 0))
@@ -137,6 +144,10 @@ unary small_sign:40 - ->
 constant small_sign:40 1 -> 0
 constant small_sign:40 1 -> 2
 negated small_least:46 left < right -> !(left < right)
+constant small_room:51 2 -> 1
+constant small_room:51 7 -> 6
+constant small_room:51 7 -> 8
+constant small_room:52 0 -> 1
 TEXT
 diff "$dir/expected" "$dir/list" >&2 || fail '--list is not as expected'
 count=$(wc -l <"$dir/expected")
@@ -192,6 +203,13 @@ mutants --floor 0 >"$dir/again"
 grep -q ' 0 known before' "$dir/again" || fail 'another killer, and yet old results count'
 expect 'relational +small_twice:15' 'killed by looks: status 1'
 
+# One alone: the others are neither tried nor told of.
+rm -rf "$project/results/kept"
+id=$(mutants --list | grep -E 'relational +small_twice:15' | cut -d' ' -f1)
+mutants --try "$id" >"$dir/again" || fail 'one that is killed: an exit status that is not 0'
+grep -q '^1 mutants, 0 known before, 1 tried now' "$dir/again" || fail '--try tries another number of mutants'
+[ "$(wc -l < <(cat "$project"/results/kept/small.*))" -eq 1 ] || fail '--try has other results'
+
 # ---- Ended early, and a killer that is no judge -----------------------------------------------------
 
 rm -rf "$project/results/kept"
@@ -228,7 +246,7 @@ if [ "$status" -ne 1 ] || ! grep -q 'core itself does not get through looks' "$d
     fail "a killer that always fails: exit status $status, $(cat "$dir/err")"
 fi
 
-for wrong in '--file nothing' '--file' '--show 1' '--seed' '--sample x' '--jobs 0' '--wrong' '--project /'; do
+for wrong in '--file nothing' '--file' '--show 1' '--try 1' '--try small.999' '--seed' '--sample x' '--jobs 0' '--wrong' '--project /'; do
     status=0
     # shellcheck disable=SC2086 # two words
     mutants $wrong >/dev/null 2>"$dir/err" || status=$?

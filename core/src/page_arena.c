@@ -60,6 +60,20 @@ static void bit_put(uint64_t *map, size_t idx, bool value)
     map[idx / 64] = value ? map[idx / 64] | bit : map[idx / 64] & ~bit;
 }
 
+/* Of the word of a map that has bit `from`, those bits that lie in [from, end). */
+static uint64_t mask_of(size_t from, size_t end)
+{
+    const size_t rest = 64 - from % 64;
+    const size_t count = end - from < rest ? end - from : rest;
+    return (~0ull >> (64 - count)) << from % 64;
+}
+
+/* The first bit of the next word. */
+static size_t next_word(size_t from)
+{
+    return from - from % 64 + 64;
+}
+
 static size_t granule_count(const struct nth_arena *arena)
 {
     return arena->span_bytes / NTH_GRANULE_BYTES;
@@ -151,9 +165,10 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     (void)site;
     const size_t first = page_of(arena, base);
     const size_t count = bytes / NTH_PAGE_BYTES;
-    size_t fresh = 0;
-    for (size_t idx = first; idx < first + count; idx++) {
-        fresh += !bit_get(arena->committed, idx);
+    size_t fresh = count;
+    for (size_t idx = first; idx < first + count; idx = next_word(idx)) {
+        fresh -= (size_t)__builtin_popcountll(arena->committed[idx / 64] &
+                                              mask_of(idx, first + count));
     }
     if (fresh > arena->commit_max_pages - arena->committed_pages) {
         return NTH_SEAM_REFUSED;
@@ -176,6 +191,15 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     return NTH_SEAM_OK;
 }
 
+/* A resident arena's, by the bits of a word of a map. */
+static void pages_poison(const struct nth_arena *arena, size_t word, uint64_t pages)
+{
+    for (; arena->resident && pages != 0; pages &= pages - 1) {
+        const size_t idx = word * 64 + (size_t)__builtin_ctzll(pages);
+        nth_poison(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES);
+    }
+}
+
 static bool touched_much(const struct nth_arena *arena)
 {
     return arena->touched_pages > arena->commit_max_pages + arena->commit_max_pages / SPARE_PART;
@@ -196,14 +220,12 @@ static enum nth_seam_status arena_decommit(void *self, const struct nth_site *si
     if (!arena->resident) {
         nth_forget(base, bytes);
     }
-    for (size_t idx = first; idx < first + bytes / NTH_PAGE_BYTES; idx++) {
-        if (bit_get(arena->committed, idx)) {
-            arena->committed_pages--;
-            bit_put(arena->committed, idx, false);
-            if (arena->resident) {
-                nth_poison(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES);
-            }
-        }
+    const size_t end = first + bytes / NTH_PAGE_BYTES;
+    for (size_t idx = first; idx < end; idx = next_word(idx)) {
+        const uint64_t gone = arena->committed[idx / 64] & mask_of(idx, end);
+        arena->committed_pages -= (size_t)__builtin_popcountll(gone);
+        arena->committed[idx / 64] &= ~gone;
+        pages_poison(arena, idx / 64, gone);
     }
     return NTH_SEAM_OK;
 }
@@ -217,11 +239,10 @@ static enum nth_seam_status arena_release(void *self, const struct nth_site *sit
     if (arena_decommit(self, site, base, bytes) != NTH_SEAM_OK) {
         return NTH_SEAM_REFUSED;
     }
-    const size_t page_first = page_of(arena, base);
-    for (size_t idx = page_first; idx < page_first + bytes / NTH_PAGE_BYTES; idx++) {
-        if (arena->resident && bit_get(arena->touched, idx)) { /* core forgets all of a region, */
-            nth_poison(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES); /* committed or not */
-        }
+    const size_t end = page_of(arena, base) + bytes / NTH_PAGE_BYTES;
+    for (size_t idx = page_of(arena, base); idx < end; idx = next_word(idx)) {
+        /* core forgets all of a region, committed or not */
+        pages_poison(arena, idx / 64, arena->touched[idx / 64] & mask_of(idx, end));
     }
     for (size_t idx = first; idx < first + count; idx++) {
         bit_put(arena->used, idx, false);

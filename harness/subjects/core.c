@@ -60,10 +60,14 @@ static _Thread_local unsigned guarded; /* guards that this thread is in */
 static void core_note_pages(const void *base, size_t bytes, bool committed)
 {
     const size_t first = ((uintptr_t)base - core.real->low) / NTH_PAGE_BYTES;
-    for (size_t page = first; page < first + bytes / NTH_PAGE_BYTES; page++) {
-        const uint64_t bit = 1ull << (page % 64);
+    const size_t end = first + bytes / NTH_PAGE_BYTES;
+    for (size_t page = first; page < end;) { /* a word of the map at a time */
+        const size_t rest = 64 - page % 64;
+        const size_t count = end - page < rest ? end - page : rest;
+        const uint64_t bits = (~0ull >> (64 - count)) << page % 64;
         uint64_t *word = &core.committed[page / 64];
-        *word = committed ? *word | bit : *word & ~bit;
+        *word = committed ? *word | bits : *word & ~bits;
+        page += count;
     }
 }
 

@@ -167,8 +167,8 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     const size_t count = bytes / NTH_PAGE_BYTES;
     size_t fresh = count;
     for (size_t idx = first; idx < first + count; idx = next_word(idx)) {
-        fresh -= (size_t)__builtin_popcountll(arena->committed[idx / 64] &
-                                              mask_of(idx, first + count));
+        fresh -=
+            (size_t)__builtin_popcountll(arena->committed[idx / 64] & mask_of(idx, first + count));
     }
     if (fresh > arena->commit_max_pages - arena->committed_pages) {
         return NTH_SEAM_REFUSED;

@@ -105,6 +105,7 @@ struct rig_planning {
     struct fault_plan own_plan;     /* set by the program last */
     unsigned own;                   /* so many calls more to look at, for a plan of the program's */
     unsigned crowd_heaps;           /* of crowds, in this run */
+    bool short_places;              /* what is reserved may be handed out again */
     uint32_t calls;                 /* made by rig_call in this run */
     uint64_t sounded_count;         /* elements that were walked around calls */
     bool again;                     /* the record is made once more */

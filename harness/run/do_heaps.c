@@ -63,6 +63,17 @@ static void reenter(void *context)
     reentry->block = reentry->exec->subject->HeapAlloc(reentry->heap, 0, 16);
 }
 
+static size_t page_up(size_t bytes)
+{
+    return (bytes + RIG_PAGE_BYTES - 1) / RIG_PAGE_BYTES * RIG_PAGE_BYTES;
+}
+
+/* Where the heap's part of the block ends, while it is made as well. */
+static size_t routine_end(const struct rig_exec *exec, const struct rig_heap *heap)
+{
+    return heap->live ? heap->reserve_bytes : page_up(exec->step.create.parameters.InitialReserve);
+}
+
 /* Whole pages inside the block are asked for, by the block's own base. */
 static bool routine_odd(const void *base, const void *address, size_t bytes)
 {
@@ -113,8 +124,12 @@ static NTSTATUS RIG_NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T byt
         *bytes -= 1;
         return (NTSTATUS)STATUS_SUCCESS;
     case RIG_ROUTINE_GRANT_MORE: {
-        const size_t most = RIG_BASE_BYTES - (size_t)(from - (char *)base);
+        const size_t offset = (size_t)(from - (char *)base);
+        const size_t most = RIG_BASE_BYTES - offset;
         *bytes = *bytes + RIG_PAGE_BYTES < most ? *bytes + RIG_PAGE_BYTES : most;
+        if (offset + *bytes > routine_end(exec, &exec->shadow.heaps[idx])) {
+            exec->starved = true; /* a claim past the block's end (D26) */
+        }
         break;
     }
     case RIG_ROUTINE_REENTER: {
@@ -227,11 +242,6 @@ static void create_extras(struct rig_exec *exec, struct rig_step *step)
         step->create.lock = exec->sections[step->object_idx].live;
         step->create.lock_live = step->create.lock;
     }
-}
-
-static size_t page_up(size_t bytes)
-{
-    return (bytes + RIG_PAGE_BYTES - 1) / RIG_PAGE_BYTES * RIG_PAGE_BYTES;
 }
 
 /* What the documents say of the sizes of a heap that was made. */

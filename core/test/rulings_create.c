@@ -399,8 +399,8 @@ static void freed_pages_leave_one_hole_where_they_were(void **state)
         RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted),
                                       .DeCommitFreeBlockThreshold = 1,
                                       .DeCommitTotalFreeThreshold = 1};
-        HANDLE heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_NO_SERIALIZE, NULL, 0x100000, 0,
-                                    NULL, &wanted); /* without a front end */
+        HANDLE heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_NO_SERIALIZE, NULL, 0x100000, 0, NULL,
+                                    &wanted); /* without a front end */
         assert_non_null(HeapAlloc(heap, 0, fill));
         const struct holes at_first = holes_of(heap);
         PVOID block = HeapAlloc(heap, 0, big);

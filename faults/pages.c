@@ -301,7 +301,9 @@ static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site
     if (refuses(KIND_RESERVE, idx, bytes / NTH_PAGE_BYTES)) {
         return NTH_SEAM_REFUSED;
     }
-    const bool less = lied(KIND_RESERVE, FAULT_PLAN_LESS);
+    /* Before there is a region, the first leaf of the map would lie in what was cut off, and core
+     * looks for memory that heaps have, not for its own (D83). */
+    const bool less = faults.last_region != NULL && lied(KIND_RESERVE, FAULT_PLAN_LESS);
     const size_t asked = less ? NTH_PAGE_BYTES : bytes;
     const enum nth_seam_status status = faults.real->reserve(faults.real->self, site, asked, base);
     if (status != NTH_SEAM_OK) {

@@ -164,7 +164,7 @@ static void a_full_heap_of_freed_slots_serves_larger_blocks(void **state)
     while ((blocks[count] = HeapAlloc(fixed, 0, 48)) != NULL) {
         count++;
     }
-    assert_in_range(count, 500, 0x10000 / 64);
+    assert_in_range(count, 500, 0x10000 / 48);
     demand_refusal(fixed, 0x8000, STATUS_NO_MEMORY);
     while (count > 0) {
         assert_true(HeapFree(fixed, 0, blocks[--count]));

@@ -328,20 +328,29 @@ static void a_lie_is_told_where_it_is_asked_for(void **state)
     assert_int_equal(fault_run_now()->lies, 1);
 }
 
-/* Less than was asked for: a page of each. */
+/* Less than was asked for: a page of each; of reservations once there is a region. */
 static void less_is_one_page(void **state)
 {
     struct fault_plan lie = {.kind = FAULT_PLAN_LESS, .n = 1};
+    void *region = NULL;
     (void)state;
     lie.calls = 1u << NTH_PAGE_RESERVE;
     fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    assert_int_equal(
+        pages->reserve(pages->self, site_named("segment", NTH_PAGE_RESERVE), 2 * GRANULE, &region),
+        NTH_SEAM_OK);
+    assert_int_equal(nth_arena_balance(arena).reserved_bytes, 2 * GRANULE);
+    assert_int_equal(pages->commit(pages->self, site_named("segment.descriptor", NTH_PAGE_COMMIT),
+                                   region, PAGE, FALSE),
+                     NTH_SEAM_OK);
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
     (void)reserve(2 * GRANULE);
-    assert_int_equal(nth_arena_balance(arena).reserved_bytes, PAGE);
+    assert_int_equal(nth_arena_balance(arena).reserved_bytes, 2 * GRANULE + PAGE);
     lie.calls = 1u << NTH_PAGE_COMMIT;
     fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
     char *base = reserve(2 * GRANULE);
     assert_int_equal(commit(base, 4 * PAGE), NTH_SEAM_OK);
-    assert_int_equal(nth_arena_balance(arena).committed_bytes, PAGE);
+    assert_int_equal(nth_arena_balance(arena).committed_bytes, 2 * PAGE);
     assert_int_equal(fault_run_now()->lies, 2);
 }
 

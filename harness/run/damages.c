@@ -90,8 +90,8 @@ static bool goes_on(const struct rig_damage *damage)
 static bool has_bits(const struct rig_damage *damage)
 {
     const enum fault_place place = damage->info->place;
-    return damage->len == 1 || (goes_on(damage) && (place == FAULT_PLACE_BIN_MAP ||
-                                                    place == FAULT_PLACE_CHUNK_FREE));
+    return damage->len == 1 ||
+           (goes_on(damage) && (place == FAULT_PLACE_BIN_MAP || place == FAULT_PLACE_CHUNK_FREE));
 }
 
 /* A bit that the heap itself may have set since is not the damaged one any more. */

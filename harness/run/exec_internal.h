@@ -197,6 +197,12 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
  * report: then it has no answer. */
 bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *context);
 
+/* What is held can be compared: nothing was reserved shorter than it was said, and so counted. */
+static inline bool rig_holdings_count(const struct rig_exec *exec)
+{
+    return exec->subject->holdings != NULL && !exec->planning.short_places;
+}
+
 /* see_refusal.c: plans of a run. Begin: after the reset; settle: what a record left of its plan,
  * false when a finding comes of it; end: nothing is refused from now on, and what was is made
  * again. Around a call: how things are before, and what a refusal made of them. */

@@ -464,7 +464,8 @@ static void the_last_pages_serve_as_well(void **state)
     struct nth_arena *arena = nth_arena_create(0x4000000, limit);
     assert_non_null(arena);
     crew_use_pages(nth_arena_pages(arena));
-    HANDLE heap = heap_new();
+    HANDLE heap = HeapCreate(PLAIN, 0, 2 * limit); /* further segments would have the last pages */
+    assert_non_null(heap);
     for (unsigned count = 0; HeapAlloc(heap, 0, size) != NULL; count++) {
         assert_in_range(count, 0, limit / size);
     }

@@ -154,22 +154,36 @@ static void shortage_is_no_memory(void **state)
     assert_non_null(HeapAlloc(heap, 0, 0x100000));
 }
 
+static BOOLEAN count_chunks(void *count, const struct nth_field *field)
+{
+    *(unsigned *)count += field->kind == NTH_FIELD_CHUNK;
+    return TRUE;
+}
+
 /* D36: what the front end keeps for itself is free memory as well. */
-static void a_full_heap_of_freed_slots_serves_larger_blocks(void **state)
+static void chunks_without_blocks_serve_where_no_more_can_be_had(void **state)
 {
     (void)state;
-    static PVOID blocks[0x10000 / 32];
-    unsigned count = 0;
-    HANDLE fixed = RtlCreateHeap(0, NULL, 0x10000, 0, NULL, NULL);
-    while ((blocks[count] = HeapAlloc(fixed, 0, 48)) != NULL) {
-        count++;
+    enum { COUNT = 400 };
+    static PVOID blocks[COUNT];
+    const SIZE_T bytes = 0x40000;
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted),
+                                  .DeCommitFreeBlockThreshold = 0x1000000,
+                                  .DeCommitTotalFreeThreshold = 0x1000000};
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, bytes, bytes, NULL, &wanted);
+    unsigned chunks = 0;
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, 40);
+        assert_non_null(blocks[idx]);
     }
-    assert_in_range(count, 500, 0x10000 / 48);
-    demand_refusal(fixed, 0x8000, STATUS_NO_MEMORY);
-    while (count > 0) {
-        assert_true(HeapFree(fixed, 0, blocks[--count]));
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
     }
-    assert_non_null(HeapAlloc(fixed, 0, 0x8000));
+    (void)nth_fields(heap, count_chunks, &chunks);
+    assert_true(chunks > 0);
+    rig_pages_refuse(TRUE);
+    assert_non_null(HeapAlloc(heap, 0, bytes - 0x1000));
+    rig_pages_refuse(FALSE);
 }
 
 /* D36, D41 */
@@ -562,7 +576,7 @@ int main(void)
         TEST(above_the_threshold_a_growable_heap_gives_a_reservation_of_its_own),
         TEST(past_a_small_threshold_no_slot_serves),
         TEST(shortage_is_no_memory),
-        TEST(a_full_heap_of_freed_slots_serves_larger_blocks),
+        TEST(chunks_without_blocks_serve_where_no_more_can_be_had),
         TEST(sizes_near_the_end_of_the_range_are_no_memory_in_a_growable_heap),
         TEST(more_than_the_maximum_allocation_size_is_no_memory),
         TEST(exceptions_asked_for_at_creation_hold_for_every_call),

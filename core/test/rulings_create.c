@@ -369,6 +369,29 @@ static void whole_pages_are_decommitted_only_past_both_thresholds(void **state)
     assert_int_equal(committed_after_free(0x200000, 0x10000), 0);
 }
 
+/* D30: free bytes in all, those that merge counted once. */
+static void what_merges_is_no_more_free_memory_than_before(void **state)
+{
+    (void)state;
+    const SIZE_T size = 0x10000;
+    RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted),
+                                  .DeCommitFreeBlockThreshold = 1,
+                                  .DeCommitTotalFreeThreshold = 3 * size};
+    HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);
+    PVOID blocks[3];
+    for (size_t idx = 0; idx < 3; idx++) {
+        blocks[idx] = HeapAlloc(heap, 0, size);
+        assert_non_null(blocks[idx]);
+    }
+    assert_non_null(HeapAlloc(heap, 0, 16));
+    const SIZE_T before = region_at(heap, 0).committed;
+    assert_true(HeapFree(heap, 0, blocks[0]));
+    assert_true(HeapFree(heap, 0, blocks[1]));
+    assert_int_equal(region_at(heap, 0).committed, before);
+    assert_true(HeapFree(heap, 0, blocks[2])); /* and past the threshold, with what is free behind */
+    assert_true(region_at(heap, 0).committed < before);
+}
+
 struct holes {
     unsigned count;       /* uncommitted ranges of the first region */
     SIZE_T bytes;         /* of all of them */
@@ -541,6 +564,7 @@ int main(void)
         TEST(segments_take_the_default_reserve_and_double_every_sixteen),
         TEST(a_new_segment_has_the_reserve_and_commit_asked_for),
         TEST(whole_pages_are_decommitted_only_past_both_thresholds),
+        TEST(what_merges_is_no_more_free_memory_than_before),
         TEST(freed_pages_leave_one_hole_where_they_were),
         TEST(a_callers_block_may_be_larger_than_its_address),
         TEST(a_commit_above_the_reserve_is_cut_whatever_it_is),

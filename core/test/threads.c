@@ -417,9 +417,18 @@ static uintptr_t use_a_magazine(struct crew_hand *hand)
     return 1;
 }
 
-static BOOLEAN count_magazines(void *count, const struct nth_field *field)
+struct magazines {
+    const uint64_t *owners[8]; /* sealed words: 0 for nobody */
+    unsigned count;
+};
+
+static BOOLEAN note_magazine(void *context, const struct nth_field *field)
 {
-    *(unsigned *)count += strcmp(field->name, "cache.owner") == 0;
+    struct magazines *magazines = context;
+    if (strcmp(field->name, "cache.owner") == 0) {
+        crew_demand(magazines->count < 8);
+        magazines->owners[magazines->count++] = field->address;
+    }
     return TRUE;
 }
 
@@ -438,9 +447,14 @@ static void magazines_go_from_hand_to_hand_and_away_with_their_heap(void **state
             assert_int_equal(crew_run(&hand), 1);
             (void)use_a_magazine(&own);
         }
-        unsigned magazines = 0;
-        (void)nth_fields(heap, count_magazines, &magazines);
-        assert_int_equal(magazines, 2);
+        struct magazines magazines = {{NULL}, 0};
+        (void)nth_fields(heap, note_magazine, &magazines);
+        assert_int_equal(magazines.count, 2);
+        for (unsigned idx = 0; idx < 2; idx++) { /* this thread's, and nobody's */
+            uint64_t owner = 0;
+            assert_true(nth_sealed_get(heap, magazines.owners[idx], &owner));
+            assert_int_equal(owner == 0, idx == 1);
+        }
         assert_true(HeapDestroy(heap));
     }
     const struct nth_balance after = nth_balance_now();

@@ -43,8 +43,10 @@ static struct {
     uint16_t sequences[2][UINT16_MAX]; /* path of each call: of this run, of the one before */
     unsigned sequence;                 /* which of them is this run's */
     _Atomic int locks_held;
-    void *begun_region; /* what was reserved last for a segment or a large block, or NULL */
-    void *last_region;  /* the same, once core has made something of it */
+    void *begun_region;    /* what was reserved last for a segment or a large block, or NULL */
+    void *last_region;     /* the same, once core has made something of it */
+    uintptr_t short_first; /* what was reserved too short last, as it was asked for; or 0 and 0 */
+    uintptr_t short_end;
     const char *calls[CALL_MAX];
     unsigned call_count;
     unsigned call;                        /* now */
@@ -293,6 +295,13 @@ static unsigned how_of_lie(void)
     return 0;
 }
 
+/* It lies in what was reserved too short, and which a heap has: core takes it for a shortage. */
+static bool is_cut_off(const struct nth_site *site, const void *place)
+{
+    return (uintptr_t)place > faults.short_first && (uintptr_t)place < faults.short_end &&
+           strcmp(site->name, "map.leaf") != 0;
+}
+
 static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site *site,
                                                size_t bytes, void **base)
 {
@@ -314,6 +323,14 @@ static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site
         *base = wrong_place(site, right, how_of_lie());
         (void)note(true, KIND_RESERVE, idx); /* it comes to the same */
         return faults.real->release(faults.real->self, site, right, bytes);
+    }
+    if (is_cut_off(site, *base)) {
+        (void)note(true, KIND_RESERVE, idx); /* that too */
+        return NTH_SEAM_OK;
+    }
+    if (less) {
+        faults.short_first = (uintptr_t)*base;
+        faults.short_end = faults.short_first + bytes;
     }
     const bool region = strcmp(site->name, "segment") == 0 || strcmp(site->name, "large") == 0;
     faults.begun_region = region ? *base : faults.begun_region;
@@ -363,6 +380,7 @@ static enum nth_seam_status fault_page_release(void *self, const struct nth_site
     /* Taken back or not, no heap has it any more. */
     faults.begun_region = base == faults.begun_region ? NULL : faults.begun_region;
     faults.last_region = base == faults.last_region ? NULL : faults.last_region;
+    faults.short_end = (uintptr_t)base == faults.short_first ? 0 : faults.short_end;
     if (refuses(KIND_RELEASE, idx, bytes / NTH_PAGE_BYTES)) {
         return NTH_SEAM_REFUSED;
     }
@@ -512,6 +530,7 @@ void fault_pages_reset(void)
     faults.pages.remap = NULL;
     faults.begun_region = NULL;
     faults.last_region = NULL;
+    faults.short_end = 0;
     faults.last = faults.run;
     faults.sequence = 1 - faults.sequence;
     memset(&faults.run, 0, sizeof(faults.run));

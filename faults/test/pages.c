@@ -344,8 +344,14 @@ static void less_is_one_page(void **state)
                                    region, PAGE, FALSE),
                      NTH_SEAM_OK);
     fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
-    (void)reserve(2 * GRANULE);
+    const char *cut = reserve(2 * GRANULE);
     assert_int_equal(nth_arena_balance(arena).reserved_bytes, 2 * GRANULE + PAGE);
+    assert_int_equal(fault_run_now()->refusals, 0);
+    fault_plan_set(FAULT_LAYER_PROGRAM, NULL);
+    assert_ptr_equal(reserve(GRANULE), cut + GRANULE); /* upon what a heap has: a shortage */
+    assert_int_equal(fault_run_now()->refusals, 1);
+    (void)reserve(GRANULE);
+    assert_int_equal(fault_run_now()->refusals, 1);
     lie.calls = 1u << NTH_PAGE_COMMIT;
     fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
     char *base = reserve(2 * GRANULE);

@@ -236,7 +236,7 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
     outcome->routine_odd = exec->routine_odd;
     outcome->routine_raised = exec->routine_raised;
     outcome->reentries = exec->reentries;
-    outcome->refusals_known = subject->refusals != NULL && !exec->planning.short_places;
+    outcome->refusals_known = subject->refusals != NULL;
     if (outcome->raised) {
         outcome->value = 0;
     }

@@ -162,7 +162,7 @@ static bool rig_step_raised(const struct rig_step *step)
 static struct rig_holdings holdings(const struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_holdings none = {0, 0, 0};
-    step->held_known = rig_holdings_count(exec) && !exec->watch.on;
+    step->held_known = exec->subject->holdings != NULL && !exec->watch.on;
     return step->held_known ? exec->subject->holdings() : none;
 }
 

@@ -349,7 +349,7 @@ bool rig_do_CREATE(struct rig_exec *exec, struct rig_step *step)
     if (exec->gone_count > 0) {
         step->create.gone_last = exec->gone[(exec->gone_count - 1) % RIG_GONE_MAX];
     }
-    step->held_known = rig_holdings_count(exec);
+    step->held_known = exec->subject->holdings != NULL;
     step->create.held_before = holdings(exec);
     rig_call(exec, step, call_create);
     step->create.held_after = holdings(exec);
@@ -415,7 +415,7 @@ static void heap_gone(struct rig_exec *exec, struct rig_heap *heap)
 
 bool rig_do_DESTROY(struct rig_exec *exec, struct rig_step *step)
 {
-    step->held_known = rig_holdings_count(exec);
+    step->held_known = exec->subject->holdings != NULL;
     rig_damages_mend(exec, step->heap->idx);
     if (exec->subject->HeapSummary != NULL) {
         (void)rig_call_aside(exec, rig_see_sums, exec);

@@ -456,7 +456,7 @@ bool rig_do_SET(struct rig_exec *exec, struct rig_step *step)
     }
     /* Without a handle it means every heap, and the first thread lets go of one only. */
     step->second = step->second && !step->handle_null;
-    step->held_known = rig_holdings_count(exec);
+    step->held_known = exec->subject->holdings != NULL;
     step->held_before = step->held_known ? exec->subject->holdings() : step->held_before;
     rig_call(exec, step, call_set);
     step->held_after = step->held_known ? exec->subject->holdings() : step->held_after;

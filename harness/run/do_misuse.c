@@ -35,7 +35,7 @@ static bool surroundings(const struct rig_exec *exec, struct rig_step *step)
 static struct rig_holdings holdings(const struct rig_exec *exec, struct rig_step *step)
 {
     const struct rig_holdings none = {0, 0, 0};
-    step->held_known = rig_holdings_count(exec);
+    step->held_known = exec->subject->holdings != NULL;
     return step->held_known ? exec->subject->holdings() : none;
 }
 

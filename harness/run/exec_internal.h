@@ -105,7 +105,6 @@ struct rig_planning {
     struct fault_plan own_plan;     /* set by the program last */
     unsigned own;                   /* so many calls more to look at, for a plan of the program's */
     unsigned crowd_heaps;           /* of crowds, in this run */
-    bool short_places;              /* what is reserved may be handed out again */
     uint32_t calls;                 /* made by rig_call in this run */
     uint64_t sounded_count;         /* elements that were walked around calls */
     bool again;                     /* the record is made once more */
@@ -147,6 +146,7 @@ struct rig_exec {
     } routines[RIG_HEAP_COUNT];
     uint64_t changes[RIG_HEAP_COUNT]; /* calls that may have changed the heap */
     uint64_t zeroed_bytes;            /* of free memory, by RtlZeroHeap, all calls together */
+    uint64_t others_bytes;            /* of blocks that were compared after failures */
     bool damaged[RIG_HEAP_COUNT];     /* on purpose, since the heap was made */
     struct rig_damages damages;
     struct rig_planning planning;
@@ -196,12 +196,6 @@ void rig_call(struct rig_exec *exec, struct rig_step *step, void (*body)(void *e
 /* A call that is no operation of its own: a query beside one. FALSE when it raised, or made a
  * report: then it has no answer. */
 bool rig_call_aside(struct rig_exec *exec, void (*body)(void *context), void *context);
-
-/* What is held can be compared: nothing was reserved shorter than it was said, and so counted. */
-static inline bool rig_holdings_count(const struct rig_exec *exec)
-{
-    return exec->subject->holdings != NULL && !exec->planning.short_places;
-}
 
 /* see_refusal.c: plans of a run. Begin: after the reset; settle: what a record left of its plan,
  * false when a finding comes of it; end: nothing is refused from now on, and what was is made

@@ -74,9 +74,6 @@ void rig_plan_set(struct rig_exec *exec, const struct fault_plan *plan)
     exec->subject->plan(plan);
     exec->planning.own_plan = *plan;
     exec->planning.own = worth_looking(plan->kind) ? OWN_LOOKS : 0;
-    if (plan->kind == FAULT_PLAN_LESS) {
-        exec->planning.short_places = true;
-    }
 }
 
 void rig_plans_of_program(struct rig_exec *exec)

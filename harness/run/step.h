@@ -40,7 +40,7 @@ struct rig_outcome {
     DWORD error_after;
     uint64_t refusals;   /* page calls refused during the call */
     bool starved;        /* a CommitRoutine failed or lied during the call, or raised */
-    bool refusals_known; /* the subject tells of all refusals; else a shortage is believed */
+    bool refusals_known; /* the subject tells of refusals; else a shortage is believed */
     bool routine_raised; /* a CommitRoutine raised: the exception is its own */
     unsigned reentries;  /* a CommitRoutine asked its own heap for memory so often */
     bool routine_odd;    /* a CommitRoutine was asked for what is not pages of its block */

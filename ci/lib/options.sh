@@ -5,8 +5,8 @@
 # targets have, one a line. An input that takes so many seconds is a finding.
 libfuzzer_options() {
     if [ -f "$1.options" ]; then
-        sed -n '/^\[libfuzzer\]/,/^\[/s/^\([a-z_]*\) *= *\([^ ]*\)$/-\1=\2/p' "$1.options" |
-            grep -v -e '^-dict=' -e '^-timeout=' || true
+        sed -n -e '/^dict *=/d; /^timeout *=/d' \
+            -e '/^\[libfuzzer\]/,/^\[/s/^\([a-z_]*\) *= *\([^ ]*\)$/-\1=\2/p' "$1.options"
     fi
     if [ -f "$1.dict" ]; then
         echo "-dict=$1.dict"

@@ -334,7 +334,7 @@ static void rules_refused(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(D94,
            between(step, RIG_ROW_INNER_FREE, RIG_ROW_FOREIGN_REALLOC) && !watched->watch->marks,
            failed && watched->told_count == 0 &&
-               (flagged(watched, RIG_VERIFY_HVC) || starved || step->outcome.reports == 1));
+               (flagged(watched, RIG_VERIFY_HVC) || step->outcome.reports == (starved ? 0u : 1u)));
     CLAUSE(AVHEAP_23, is_row(step, RIG_ROW_INNER_FREE) && sure(watched), failed && told(watched));
     CLAUSE(D99, misuse && watched->refuses && has(watched, RIG_VERIFY_MEMORY), failed);
     if (step->op != RIG_OP_VERIFY && watched->refuses) {

@@ -214,6 +214,7 @@ void rig_exec_begin(struct rig_exec *exec, uint16_t seed)
     exec->handler_count = 0;
     memset(exec->changes, 0, sizeof(exec->changes));
     exec->zeroed_bytes = 0;
+    exec->others_bytes = 0;
     memset(exec->damaged, 0, sizeof(exec->damaged));
     memset(&exec->damages, 0, sizeof(exec->damages));
     memset(exec->freed, 0, sizeof(exec->freed));

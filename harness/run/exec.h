@@ -18,7 +18,9 @@ struct rig_options {
     uint64_t
         look_calls; /* which, CHECK, and looks around refusals end after so many calls; 0: never */
     uint64_t commit_max; /* no block or heap is asked for after so many bytes; 0: no bound */
-    bool judge;          /* false: run, but judge nothing (to see what judging costs) */
+    uint64_t
+        others_max; /* after failures other blocks of so many bytes are compared; 0: no bound */
+    bool judge;     /* false: run, but judge nothing (to see what judging costs) */
     /* Called after each step was judged, before the model moves on; may be NULL. */
     void (*watch)(void *context, const struct rig_step *step, const struct rig_judge *judge);
     /* Called before each call is made; may be NULL. For a subject that is to lie in one step. */

@@ -21,13 +21,13 @@ void rig_see_lock(struct rig_exec *exec, struct rig_step *step)
 /* ---- After a failure ---- */
 
 #define OTHERS_MAX 8u
-#define OTHERS_BYTES 0x2000u /* of each: CHECK and the end look at all of all */
 
-/* Some other blocks of the heap begin as they did: at most eight, by the step's number others each
+/* Some other blocks of the heap are as they were: at most eight, by the step's number others each
  * time. */
 static void see_others(struct rig_exec *exec, struct rig_step *step)
 {
-    if (exec->program == NULL) {
+    const uint64_t most = exec->options.others_max;
+    if (exec->program == NULL || (most > 0 && exec->others_bytes >= most)) {
         return;
     }
     struct rig_sight *sight = &step->sight;
@@ -37,11 +37,11 @@ static void see_others(struct rig_exec *exec, struct rig_step *step)
         const struct rig_block *block = &named->block;
         if (named->live && block != step->block && block->heap == step->heap->idx &&
             block->size_bytes > 0) {
-            const size_t to = block->size_bytes < OTHERS_BYTES ? block->size_bytes : OTHERS_BYTES;
             sight->others_seen++;
+            exec->others_bytes += block->size_bytes;
             sight->others_spoilt +=
-                rig_pattern_differs((void *)block->address, to, block->size_bytes, block->stamp) !=
-                RIG_PATTERN_NOWHERE;
+                rig_pattern_differs((void *)block->address, block->size_bytes, block->size_bytes,
+                                    block->stamp) != RIG_PATTERN_NOWHERE;
         }
     }
 }

@@ -28,6 +28,10 @@
 /* Pages that are touched anew take their time as well: 256 MiB of them two tenths of a second. */
 #define COMMIT_MAX ((uint64_t)96 << 20)
 
+/* Blocks compared after failures, at their sizes; past that CHECK and the end see what a failure
+ * spoilt, and `heaprig run`, which has no bounds, names the call. */
+#define OTHERS_MAX ((uint64_t)256 << 20)
+
 /* Features of this input, each 0 or 1. */
 static uint64_t features[RIG_CLAUSE_COUNT];
 
@@ -144,6 +148,7 @@ void rig_target_begin(unsigned check_every)
         .check_every = check_every,
         .look_calls = LOOK_CALLS,
         .commit_max = COMMIT_MAX,
+        .others_max = OTHERS_MAX,
         .judge = true,
         .watch = tell,
         .clock_ns = monotonic_ns,

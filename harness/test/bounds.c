@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Bounds that a run may have, so that an input of an engine has an end: after so many calls nothing
- * looks at everything any more, after so many committed bytes no memory is asked for. And what every
- * run has: heaps of crowds, free memory that is zeroed. */
+ * looks at everything any more, after so many committed bytes no memory is asked for. And what
+ * every run has: heaps of crowds, free memory that is zeroed. */
 #include "program/text.h"
 #include "run/exec.h"
 #include "run/sweep.h"
@@ -109,6 +109,49 @@ static void a_crowd_counts(void **state)
     assert_int_equal(many - few, 40);
 }
 
+static void count_others(void *count, const struct rig_step *step, const struct rig_judge *judge)
+{
+    (void)judge;
+    *(unsigned *)count += step->sight.others_seen;
+}
+
+/* Four failures beside two blocks of a megabyte. */
+static void other_blocks_are_compared_until_it_was_so_much(void **state)
+{
+    static const char text[] = "HeapCreate h1 0\n"
+                               "HeapAlloc s1 h1 power:20\n"
+                               "HeapAlloc s2 h1 power:20\n"
+                               "budget value=0\n"
+                               "HeapAlloc s3 h1 power:20\n"
+                               "HeapAlloc s4 h1 power:20\n"
+                               "HeapAlloc s5 h1 power:20\n"
+                               "HeapAlloc s6 h1 power:20\n";
+    static const struct {
+        uint64_t most;
+        unsigned seen;
+    } rows[] = {{0, 8}, {1, 2}, {(4 << 20) - 1, 4}, {(4 << 20) + 1, 6}, {UINT64_MAX, 8}};
+    (void)state;
+    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+        struct rig_program program;
+        char error[RIG_TEXT_ERROR_BYTES_MAX];
+        unsigned seen = 0;
+        assert_true(rig_text_parse(&program, "text", text, strlen(text), error, sizeof(error)));
+        struct rig_exec *exec =
+            rig_exec_create(&(struct rig_options){.subject = rig_subject_core(),
+                                                  .judge = true,
+                                                  .watch = count_others,
+                                                  .context = &seen,
+                                                  .others_max = rows[row].most});
+        assert_non_null(exec);
+        for (unsigned turn = 0; turn < 2; turn++) { /* each run begins anew */
+            seen = 0;
+            assert_false(rig_exec_run(exec, &program).found);
+            assert_int_equal(seen, rows[row].seen);
+        }
+        rig_exec_destroy(exec);
+    }
+}
+
 static void crowds_come_until_there_were_so_many_heaps(void **state)
 {
     static const char crowds[] = "program flags=plan\n"
@@ -159,6 +202,7 @@ int main(void)
         cmocka_unit_test(all_is_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(failures_are_looked_at_until_so_many_calls_were_made),
         cmocka_unit_test(a_crowd_counts),
+        cmocka_unit_test(other_blocks_are_compared_until_it_was_so_much),
         cmocka_unit_test(crowds_come_until_there_were_so_many_heaps),
         cmocka_unit_test(free_memory_is_zeroed_until_it_was_so_much),
         cmocka_unit_test(pages_are_work_of_a_sweep),

@@ -112,7 +112,7 @@ static void a_crowd_counts(void **state)
 static void count_others(void *count, const struct rig_step *step, const struct rig_judge *judge)
 {
     (void)judge;
-    *(unsigned *)count += step->sight.others_seen;
+    *(unsigned *)count += (unsigned)step->sight.others_seen;
 }
 
 /* Four failures beside two blocks of a megabyte. */

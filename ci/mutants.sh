@@ -12,7 +12,8 @@ Makes mutants of core/src/*.c from clang's syntax tree (harness/mutants/mutants.
 constant, statement or condition changed. Each is compiled and linked with the rest of core into the
 shared libraries that core's unit tests, the targets' drivers and the census are linked with in this
 build; these, quickest first, run until one fails: that one has killed the mutant. A hang is a kill, and so is a
-process that grows past its limits. Mutants with the object code of the original are not counted, nor
+process that grows past its limits. A killer is left out where it runs none of the mutant's lines, as a
+build that counts lines has told before. Mutants with the object code of the original are not counted, nor
 are those that do not compile or that harness/mutants/named.tsv names, with the reason why nothing can or
 need notice them. Survivors show what no test and no rule looks at.
 
@@ -29,8 +30,9 @@ need notice them. Survivors show what no test and no rule looks at.
 
 Core is compiled so that undefined behaviour ends it, as the sanitizers of preset `check` would have it.
 
-Results stay in build/mutants for as long as file, headers and killers are the same: a run that was
-ended, by Ctrl-C as well, goes on where it was. Exit status: 0 the floor is reached, 1 it is not or a
+Results stay in build/mutants for as long as file and headers are the same: a run that was ended, by
+Ctrl-C as well, goes on where it was. A killed mutant stays killed while its killer is the same program
+over the same files; a survivor meets the killers that are new. Exit status: 0 the floor is reached, 1 it is not or a
 killer fails without any mutant, 2 bad usage.
 TEXT
 }
@@ -256,20 +258,13 @@ fi
 
 # ---- Keys of what is kept -------------------------------------------------------------------------
 
-# The killers: their programs, libraries that are exchanged aside, and all that they read.
-killers_mark=$(cut -f3 "$project/killers" | tr ' ' '\n' | sort -u | while read -r word; do
-    if [ -d "$word" ]; then
-        find "$word" -type f -exec sha256sum {} + | sort
-    elif [ -f "$word" ]; then
-        sha256sum "$word"
-    fi
-done | cat - "$project/killers" | sha256sum)
-killers_mark=${killers_mark:0:16}
+. ci/lib/killers.sh
+killers_read
 
 declare -A kept=()
 for path in "${sources[@]}"; do
     mark=$(cat "$path" "$(dirname "$path")"/*.h "$project"/lib*/compile 2>/dev/null | sha256sum)
-    kept[$(basename "$path" .c)]=$dir/kept/$(basename "$path" .c).${mark:0:16}.$killers_mark
+    kept[$(basename "$path" .c)]=$dir/kept/$(basename "$path" .c).${mark:0:16}
     touch "${kept[$(basename "$path" .c)]}"
 done
 
@@ -278,14 +273,34 @@ key() {
     printf '%s:%s-%s:%s' "${1%.*}" "$2" "$3" "$4"
 }
 
+# The last word on each mutant: key, status, killer, how, ms, and "now"; of one that survived other
+# killers, their mark in place of that.
+known_results() {
+    local file
+    for file in "${!path_of[@]}"; do
+        cat "${kept[$file]}"
+    done | awk -F'\t' -v OFS='\t' -v marks="$dir/kept/marks.$killers_mark" -v all="$killers_mark" '
+        BEGIN { while ((getline row < marks) > 0) { split(row, word, " "); mark[word[1]] = word[2] } }
+        NF == 6 { last[$1] = $0 }
+        END {
+            for (key in last) {
+                $0 = last[key]
+                if ($2 != "survived" && ($2 != "killed" || mark[$3] == $6)) $6 = "now"
+                else if ($2 == "killed") continue
+                else if ($6 == all) $6 = "now"
+                print
+            }
+        }'
+}
+
 if [ -n "$show" ]; then
     IFS=$'\t' read -r id kind function line start end new reason name < <(grep "^${show//./\\.}	" "$dir/list.$$") ||
         die 2 "no such mutant: $show"
     difference "$id" "${path_of[${id%.*}]}" "$start" "$end" "$new"
-    KEY=$(key "$id" "$start" "$end" "$new") awk -F'\t' -v id="$id" '
+    known_results | KEY=$(key "$id" "$start" "$end" "$new") awk -F'\t' -v id="$id" '
         BEGIN { key = ENVIRON["KEY"] }
-        $1 == key { found = 1; print id ": " $2 ($3 == "-" ? "" : " by " $3 ": " $4) }
-        END { if (!found) print id ": not tried yet" }' "${kept[${id%.*}]}"
+        $1 == key && $6 == "now" { found = 1; print id ": " $2 ($3 == "-" ? "" : " by " $3) ($4 == "-" ? "" : ": " $4) }
+        END { if (!found) print id ": not tried yet" }'
     if [ "$reason" != - ]; then
         echo "$id: $reason"
     fi
@@ -295,105 +310,13 @@ fi
 
 # ---- Core as it is survives everything ------------------------------------------------------------
 
-# Run one killer with core's libraries from a folder; 0 when it passes. The first line of what it said
-# is left in $3/how.
-strike() {
-    local name=$1 libraries=$2 work=$3 ms=$4 command status=0 pid
-    read -ra command < <(awk -F'\t' -v name="$name" '$1 == name { print $3 }' "$project/killers")
-    mkdir -p "$work/cwd"
-    (
-        cd "$work/cwd"
-        # 64 MiB of a file, 16 GiB of addresses: no mutant may fill the disk or the memory.
-        ulimit -c 0 -f 65536 -v 16777216 -t $((ms * 3 / 1000 + 3))
-        export LD_LIBRARY_PATH=$libraries
-        exec timeout -s KILL $((ms * 5 / 1000 + 10)) "${command[@]}"
-    ) >"$work/log" 2>&1 &
-    pid=$!
-    trap 'kill -KILL -- "-$pid" 2>/dev/null; exit 1' TERM
-    wait "$pid" 2>/dev/null || status=$?
-    trap - TERM
-    kill -KILL -- "-$pid" 2>/dev/null || true # children that it left behind
-    case $status in
-    0) ;;
-    137 | 152) echo 'does not end' >"$work/how" ;;
-    *)
-        {
-            sed -n 's/^finding: \([^ ]* [^:]*\):.*/\1/p' "$work/log"
-            sed -n 's/^\[  FAILED  \] \([a-z_0-9]*\).*/\1/p' "$work/log" | tail -n1
-            grep -aim1 -e 'assert' -e 'the subject ended' -e 'the rig itself is broken' "$work/log" || true
-            echo "status $status"
-        } | grep -am1 . | tr -d '\t\r' | cut -c1-80 >"$work/how"
-        ;;
-    esac
-    rm -rf "$work/cwd" "$work/log"
-    return "$status"
-}
-
-# Libraries without any mutant, as they are linked with one.
-link() {
-    local library=$1 out=$2 changed=$3 object objects=() compiler
-    read -r compiler _ <"$project/$library/compile"
-    for object in "$project/$library"/*.o; do
-        if [ "$(basename "$object")" != "$(basename "$changed")" ]; then
-            objects+=("$object")
-        fi
-    done
-    "$compiler" -shared -Wl,-soname,"$library" -o "$out/$library" "${objects[@]}" "$changed" -lpthread
-}
-
-original_libraries() {
-    local folder objects
-    rm -rf "$dir/original"
-    mkdir -p "$dir/original"
-    for folder in "$project"/lib*; do
-        objects=("$folder"/*.o)
-        link "$(basename "$folder")" "$dir/original" "${objects[0]}" ||
-            die 1 "$(basename "$folder") cannot be linked"
-    done
-}
-
-# How long each killer takes, quickest first: kept with the killers.
-base=$dir/kept/killers.$killers_mark
 work=$dir/runs/$$
 trap 'rm -rf "$dir"/list*".$$" "$work"' EXIT
 mkdir -p "$work"
 original_libraries
-if [ ! -s "$base" ]; then
-    while IFS=$'\t' read -r name _ _; do
-        began=$(date +%s%N)
-        strike "$name" "$dir/original" "$work" 600000 ||
-            die 1 "core itself does not get through $name: $(cat "$work/how")"
-        printf '%d\t%s\n' $((($(date +%s%N) - began) / 1000000)) "$name"
-    done <"$project/killers" | sort -n >"$base.new"
-    mv "$base.new" "$base"
-fi
-
-# Killers of a file, quickest first: those that load a library which it is in.
-declare -A killers_of=() needs=() ms_of=()
-while IFS=$'\t' read -r name libraries _; do
-    needs[$name]=$libraries
-done <"$project/killers"
-while IFS=$'\t' read -r ms name; do
-    ms_of[$name]=$ms
-    for file in "${!path_of[@]}"; do
-        for library in ${needs[$name]//,/ }; do
-            if [ -e "$project/$library/$file.o" ]; then
-                killers_of[$file]+=" $name"
-                break
-            fi
-        done
-    done
-done <"$base"
+killers_measure
 
 # ---- One mutant -----------------------------------------------------------------------------------
-
-# Mutants and their originals are compiled in the same way: from a text, with the same name told.
-compile() {
-    local library=$1 path=$2 out=$3 text=$4 command
-    read -ra command <"$project/$library/compile"
-    { printf '# 1 "%s"\n' "$path" && cat "$text"; } |
-        "${command[@]}" "-I$(dirname "$path")" -Werror=return-type -x c -c - -o "$out" 2>/dev/null
-}
 
 declare -A plain=()
 for file in "${!path_of[@]}"; do
@@ -419,10 +342,11 @@ make_library() {
     link "$library" "$work/libraries" "$work/$file.o"
 }
 
-# Leaves "key status killer how ms" behind, parted by tabs.
+# Leaves "key status killer how ms mark" behind, parted by tabs; the mark is of the killer, or of all
+# that a mutant survived. Killers that it met before, those with the mark $7, are left out.
 trial() {
-    local id=$1 function=$2 start=$3 end=$4 new=$5 work=$dir/runs/$$/$1 file=${1%.*} began path
-    local killer library made=' ' same=' ' status=survived by=- how=- favourite='' result
+    local id=$1 function=$2 start=$3 end=$4 new=$5 line=$6 met=$7 work=$dir/runs/$$/$1 file=${1%.*} began path
+    local killer killers library made=' ' same=' ' status=survived by=- how=- mark=$killers_mark favourite='' result
     path=${path_of[$file]}
     began=$(date +%s%N)
     mkdir -p "$work/libraries"
@@ -430,13 +354,29 @@ trial() {
         ln -s "$library" "$work/libraries/"
     done
     mutated "$path" "$start" "$end" "$new" >"$work/$file.c"
+    killers=" $(killers_at "$file" "$line" $((line + $(head -c "$end" "$path" | tail -c +$((start + 1)) | tr -dc '\n' | wc -c))))"
+    if [ "$killers" = ' ' ]; then
+        how='no killer runs its lines' result=0
+        read -r library _ <<<"${plain[$file]}"
+        make_library "$library" "$path" "$work" || result=$?
+        case $result in
+        0) made+="$library " ;;
+        1) status=broken ;;
+        *) how=- ;;
+        esac
+    fi
     if [ -s "$dir/runs/last.$file.$function" ]; then
         favourite=$(<"$dir/runs/last.$file.$function")
-        # Left by other killers, it may be none any more.
-        [[ " ${killers_of[$file]} " == *" $favourite "* ]] || favourite=''
+        # Left by other killers, or one that is elsewhere in the function.
+        if [[ $killers == *" $favourite "* ]]; then
+            killers=" $favourite${killers/ $favourite / }"
+        fi
     fi
-    for killer in $favourite ${killers_of[$file]}; do
-        for library in ${needs[$killer]//,/ }; do
+    for killer in $killers; do
+        if [ "$met" != - ] && grep -q "^$killer ${mark_of[$killer]}$" "$dir/kept/marks.$met"; then
+            continue
+        fi
+        for library in ${libraries_of[$killer]//,/ }; do
             if [[ " ${plain[$file]} " == *" $library "* && $made$same != *" $library "* ]]; then
                 rm -f "$work/libraries/$library"
                 result=0
@@ -455,10 +395,10 @@ trial() {
             fi
         done
         # With nothing changed in what it loads there is nothing to notice.
-        for library in ${needs[$killer]//,/ }; do
+        for library in ${libraries_of[$killer]//,/ }; do
             if [[ $made == *" $library "* ]]; then
                 if ! strike "$killer" "$work/libraries" "$work" "${ms_of[$killer]}"; then
-                    status=killed by=$killer how=$(cat "$work/how")
+                    status=killed by=$killer how=$(cat "$work/how") mark=${mark_of[$killer]}
                     echo "$killer" >"$dir/runs/last.$file.$function"
                     break 2
                 fi
@@ -466,18 +406,17 @@ trial() {
             fi
         done
     done
-    if [ "$status" = survived ] && [ "$made" = ' ' ]; then
+    if [ "$status" = survived ] && [ "$made" = ' ' ] && [ "$met" = - ]; then
         status=same
     fi
-    printf '%s\t%s\t%s\t%s\t%d\n' "$(key "$id" "$start" "$end" "$new")" "$status" "$by" "$how" \
-        $((($(date +%s%N) - began) / 1000000)) >>"${kept[$file]}"
+    printf '%s\t%s\t%s\t%s\t%d\t%s\n' "$(key "$id" "$start" "$end" "$new")" "$status" "$by" "$how" \
+        $((($(date +%s%N) - began) / 1000000)) "$mark" >>"${kept[$file]}"
     rm -rf "$work"
 }
 
 # ---- All of them ----------------------------------------------------------------------------------
 
 stopped=no
-declare -A pids=()
 finish() {
     local pid
     stopped=yes
@@ -487,22 +426,11 @@ finish() {
 }
 trap finish INT TERM
 
-# Wait until a mutant is done. bash forgets some that ended meanwhile, so look who is still there.
-reap() {
-    local pid
-    wait -n "${!pids[@]}" 2>/dev/null || true
-    for pid in "${!pids[@]}"; do
-        kill -0 "$pid" 2>/dev/null || unset "pids[$pid]"
-    done
-}
-
 total=$(wc -l <"$dir/list.$$") done_before=0 begun=0 SECONDS=0
 declare -A known=()
-for file in "${!path_of[@]}"; do
-    while IFS=$'\t' read -r id _; do
-        known["$id"]=yes
-    done <"${kept[$file]}"
-done
+while IFS=$'\t' read -r id _ _ _ _ met; do
+    known["$id"]=$met
+done < <(known_results)
 while IFS=$'\t' read -r id kind function line start end new reason _; do
     if [ "$stopped" = yes ] || { [ "$sample" -gt 0 ] && [ "$SECONDS" -ge "$sample" ]; }; then
         break
@@ -510,7 +438,8 @@ while IFS=$'\t' read -r id kind function line start end new reason _; do
     if [ "$reason" != - ]; then
         continue
     fi
-    if [ -n "${known["$(key "$id" "$start" "$end" "$new")"]-}" ]; then
+    met=${known["$(key "$id" "$start" "$end" "$new")"]--}
+    if [ "$met" = now ]; then
         done_before=$((done_before + 1))
         continue
     fi
@@ -518,7 +447,7 @@ while IFS=$'\t' read -r id kind function line start end new reason _; do
         reap
         [ "$stopped" = no ] || break 2
     done
-    trial "$id" "$function" "$start" "$end" "$new" </dev/null 2>>"$dir/errors" & # "Killed", and so on
+    trial "$id" "$function" "$start" "$end" "$new" "$line" "$met" </dev/null 2>>"$dir/errors" & # "Killed", and so on
     pids[$!]=$id
     begun=$((begun + 1))
     if [ -t 2 ]; then
@@ -537,10 +466,8 @@ fi
 # ---- Tell -----------------------------------------------------------------------------------------
 
 # A line a mutant that is known: id status killer how ms, and what the list says of it.
-for file in "${!path_of[@]}"; do
-    cat "${kept[$file]}"
-done | awk -F'\t' -v OFS='\t' '
-    FNR == NR { known[$1] = $2 OFS $3 OFS $4 OFS $5; next }
+known_results | awk -F'\t' -v OFS='\t' '
+    FNR == NR { if ($6 == "now") known[$1] = $2 OFS $3 OFS $4 OFS $5; next }
     {
         split($1, part, ".")
         key = part[1] ":" $5 "-" $6 ":" $7
@@ -589,8 +516,9 @@ survivors() {
 }
 
 if [ "$json" = no ]; then
-    survivors | while IFS=$'\t' read -r id _ _ _ _ kind function line start end new; do
+    survivors | while IFS=$'\t' read -r id _ _ how _ kind function line start end new; do
         difference "$id" "${path_of[${id%.*}]}" "$start" "$end" "$new"
+        [ "$how" = - ] || printf '%s: %s\n' "$id" "$how"
     done
     echo
 fi

@@ -22,9 +22,26 @@ bool nth_gate_fenced = true;
 
 static pthread_mutex_t threads_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER; /* one fork at a time */
+static bool threads_locked;
 static struct nth_thread *threads_first;
 static pthread_key_t threads_key;
 static bool threads_key_made;
+
+/* The list of threads. Who gives it up must have it, and who gets it nobody else: a lock that was
+ * forgotten shows without a second thread. */
+static void threads_lock(void)
+{
+    (void)pthread_mutex_lock(&threads_mutex);
+    NTH_ASSERT(!threads_locked);
+    threads_locked = true;
+}
+
+static void threads_unlock(void)
+{
+    NTH_ASSERT(threads_locked);
+    threads_locked = false;
+    (void)pthread_mutex_unlock(&threads_mutex);
+}
 
 static void thread_leave(void *self)
 {
@@ -33,7 +50,7 @@ static void thread_leave(void *self)
         nth_sections_exit();
     }
     nth_cache_orphan(thread);
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
     if (thread->prev != NULL) {
         thread->prev->next = thread->next;
     } else {
@@ -43,13 +60,13 @@ static void thread_leave(void *self)
         thread->next->prev = thread->prev;
     }
     thread->state = NTH_THREAD_LEFT;
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
 }
 
 void nth_thread_join(void)
 {
     struct nth_thread *self = &nth_self;
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
     self->state = NTH_THREAD_JOINED;
     self->prev = NULL;
     self->next = threads_first;
@@ -57,7 +74,7 @@ void nth_thread_join(void)
         threads_first->prev = self;
     }
     threads_first = self;
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
     if (threads_key_made) {
         (void)pthread_setspecific(threads_key, self);
     }
@@ -105,18 +122,18 @@ static void wait_outside(const void *heap)
 static bool somebody_inside(void)
 {
     bool found = false;
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
     for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
         found |= other != &nth_self && nth_load_acquire(&other->inside) != NULL;
     }
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
     return found;
 }
 
 /* The handle is gone from the table already, so nobody new can come. */
 void nth_visitors_wait(const struct nth_slot *slot)
 {
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
     barrier_everywhere();
     for (struct nth_thread *other = threads_first; other != NULL; other = other->next) {
         const struct nth_slot *visited = nth_load_acquire(&other->visiting);
@@ -125,7 +142,7 @@ void nth_visitors_wait(const struct nth_slot *slot)
             visited = nth_load_acquire(&other->visiting);
         }
     }
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
 }
 
 /* With a single known thread there is nobody to wait for, and no barrier to pay. */
@@ -134,12 +151,12 @@ void nth_gate_close(struct nth_slot *slot)
     if (nth_add(&slot->closed, 1u) != 0) {
         return;
     }
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
     if (threads_first != NULL && (threads_first->next != NULL || threads_first != &nth_self)) {
         barrier_everywhere();
         wait_outside(slot->heap);
     }
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
 }
 
 void nth_gate_open(struct nth_slot *slot)
@@ -210,11 +227,11 @@ void nth_lock_renew(struct nth_slot *slot)
 
 void nth_threads_forget(void)
 {
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
     for (struct nth_thread *thread = threads_first; thread != NULL; thread = thread->next) {
         __builtin_memset(thread->hot, 0, sizeof(thread->hot));
     }
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
 }
 
 /* Calls in progress finish first; nobody waits for a HeapLock. The list of threads is let go
@@ -228,12 +245,12 @@ static void fork_prepare(void)
         nth_process.locks->pause(nth_process.locks->self);
     }
     nth_process_lock();
-    (void)pthread_mutex_lock(&threads_mutex);
+    threads_lock();
 }
 
 static void fork_over(void)
 {
-    (void)pthread_mutex_unlock(&threads_mutex);
+    threads_unlock();
     nth_process_unlock();
     nth_store_release(&nth_process.forking, 0u);
     (void)pthread_mutex_unlock(&fork_mutex);

@@ -22,6 +22,7 @@ int small_spent(void);
 int small_sign(int value);
 int small_least(int left, int right);
 int small_room(void);
+int small_never(void);
 TEXT
 cat >"$dir/src/small.c" <<'TEXT'
 #include "small.h"
@@ -76,6 +77,11 @@ int small_room(void)
 {
     volatile char room[2] = {7};
     return room[0];
+}
+
+int small_never(void)
+{
+    return 8;
 }
 TEXT
 cat >"$dir/looks.c" <<'TEXT'
@@ -148,6 +154,8 @@ constant small_room:51 2 -> 1
 constant small_room:51 7 -> 6
 constant small_room:51 7 -> 8
 constant small_room:52 0 -> 1
+constant small_never:57 8 -> 7
+constant small_never:57 8 -> 9
 TEXT
 diff "$dir/expected" "$dir/list" >&2 || fail '--list is not as expected'
 count=$(wc -l <"$dir/expected")
@@ -178,6 +186,7 @@ expect() {
 }
 expect 'relational +small_twice:15' survived
 expect 'relational +small_sign:35' survived
+expect 'constant +small_never:57 +8 -> 7' 'survived: no killer runs its lines'
 expect 'constant +small_spent:29 +4 -> 5' same
 expect 'dropped +small_spent:29' same
 expect 'dropped +small_sign:40' broken
@@ -200,8 +209,29 @@ mutants --floor 0 --json | jq -se --argjson count "$count" --argjson survived "$
 sed -i 's/small_twice(3) == 8/small_twice(3) == 8 \&\& small_twice(0) == 2/' "$dir/looks.c"
 clang-14 -I"$dir/src" "$dir/looks.c" "$dir/libsmall.so.0" -o "$dir/looks"
 mutants --floor 0 >"$dir/again"
-grep -q ' 0 known before' "$dir/again" || fail 'another killer, and yet old results count'
+grep -q " $((same + broken)) known before" "$dir/again" || fail 'another killer, and yet old results count'
 expect 'relational +small_twice:15' 'killed by looks: status 1'
+
+# One more that looks at nothing but the sign: what is killed stays so, and survivors meet it, but for
+# those that it does not run.
+cat >"$dir/sees.c" <<'TEXT'
+#include "small.h"
+#include <stdio.h>
+int main(int count, char **words)
+{
+    fclose(fopen(words[count - 1], "a"));
+    return small_sign(0) == 1 ? 0 : 1;
+}
+TEXT
+clang-14 -I"$dir/src" "$dir/sees.c" "$dir/libsmall.so.0" -o "$dir/sees"
+printf 'sees\tlibsmall.so.0\t%s %s\n' "$dir/sees" "$dir/seen" >>"$project/killers"
+mutants --floor 0 >"$dir/again"
+left=$(awk '$1 == "all" { print $4; exit }' <(mutants --floor 0))
+[ "$left" -lt "$survived" ] || fail "$left survive, as many as before"
+tried=$(sed -n 's/.* \([0-9]*\) tried now.*/\1/p' "$dir/again")
+[ "$tried" -gt 0 ] && [ "$tried" -lt "$survived" ] || fail "$tried tried when a killer was added, and $survived survived"
+expect 'relational +small_sign:35' 'killed by sees: status 1'
+sed -i '$d' "$project/killers"
 
 # One alone: the others are neither tried nor told of.
 rm -rf "$project/results/kept"

@@ -356,14 +356,8 @@ trial() {
     mutated "$path" "$start" "$end" "$new" >"$work/$file.c"
     killers=" $(killers_at "$file" "$line" $((line + $(head -c "$end" "$path" | tail -c +$((start + 1)) | tr -dc '\n' | wc -c))))"
     if [ "$killers" = ' ' ]; then
-        how='no killer runs its lines' result=0
-        read -r library _ <<<"${plain[$file]}"
-        make_library "$library" "$path" "$work" || result=$?
-        case $result in
-        0) made+="$library " ;;
-        1) status=broken ;;
-        *) how=- ;;
-        esac
+        # Or none was seen to: what a process does before its counters are there is not counted.
+        how='no killer was seen to run its lines' killers=" ${killers_of[$file]} "
     fi
     if [ -s "$dir/runs/last.$file.$function" ]; then
         favourite=$(<"$dir/runs/last.$file.$function")
@@ -407,7 +401,7 @@ trial() {
         done
     done
     if [ "$status" = survived ] && [ "$made" = ' ' ] && [ "$met" = - ]; then
-        status=same
+        status=same how=-
     fi
     printf '%s\t%s\t%s\t%s\t%d\t%s\n' "$(key "$id" "$start" "$end" "$new")" "$status" "$by" "$how" \
         $((($(date +%s%N) - began) / 1000000)) "$mark" >>"${kept[$file]}"

@@ -83,16 +83,23 @@ static PVOID busy_slot_of(const struct forge_scene *scene, int chunk_block)
     return NULL;
 }
 
-static PVOID free_slot_of(const struct forge_scene *scene, int chunk_block)
+/* The first of them, and the last. */
+static PVOID free_slots_of(const struct forge_scene *scene, int chunk_block, BOOLEAN last)
 {
+    PVOID found = NULL;
     const struct nth_chunk chunk = chunk_at(scene, chunk_block);
-    for (uint32_t slot = 0; slot < chunk.slots; slot++) {
+    for (uint32_t slot = 0; slot < chunk.slots && (last || found == NULL); slot++) {
         PVOID user = nth_region_place(chunk.region, nth_chunk_slot(&chunk, slot) + 8u);
         if (forge_block(scene->heap, user).state == NTH_BLOCK_SLOT_FREE) {
-            return user;
+            found = user;
         }
     }
-    return NULL;
+    return found;
+}
+
+static PVOID free_slot_of(const struct forge_scene *scene, int chunk_block)
+{
+    return free_slots_of(scene, chunk_block, FALSE);
 }
 
 /* Every other slot is free again, but of one chunk none; magazines are empty. */
@@ -667,6 +674,13 @@ static void top_is_listed_too(struct forge_scene *scene)
     top(scene, forge_reference(scene->blocks[LISTED]));
 }
 
+static void top_is_the_last_listed_too(struct forge_scene *scene)
+{
+    PVOID last = free_slots_of(scene, OWN_CHUNK, TRUE);
+    assert_true(forge_block(scene->heap, last).slot > 0);
+    top(scene, forge_reference(last));
+}
+
 static void top_is_there_twice(struct forge_scene *scene)
 {
     top(scene, forge_reference(scene->blocks[THIRD]));
@@ -695,6 +709,7 @@ static void a_magazine_that_holds_what_it_cannot_is_reported(void **state)
         CACHE_ROW(top_is_a_block, RIG_HEAP_ALLOC, PLAIN, "cache.slots"),
         CACHE_ROW(top_is_of_another_class, RIG_HEAP_ALLOC, -2, "cache.slots"),
         CACHE_ROW(top_is_listed_too, RIG_HEAP_VALIDATE, LISTED, "cache.slots"),
+        CACHE_ROW(top_is_the_last_listed_too, RIG_HEAP_VALIDATE, -2, "cache.slots"),
         CHUNK_ROW(top_is_there_twice, RIG_HEAP_COMPACT, -1, THIRD_CHUNK, "chunk.free"),
         CHUNK_ROW(drawn_slot_is_listed, RIG_HEAP_COMPACT, -1, OWN_CHUNK, "chunk.free"),
     };

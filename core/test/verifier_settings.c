@@ -186,6 +186,44 @@ static void what_is_wrong_is_told_with_its_place_and_all_that_follows(void **sta
         "\"abcdefghijklmnopqrstuvwx\"");
 }
 
+/* With any letter or sign of it changed a word is none. */
+static void each_letter_counts(void **state)
+{
+    static const char *const words[] = {
+        "leak,heaps,locks,memory,basics,exceptions,once,text",
+        "pageheap=light:leaks:nosync",
+        "pageheap=full:backwards:unaligned:random=1",
+        "pageheap=full:size=1-2",
+        "pageheap=full:dlls=1",
+        "pageheap=full:address=1-2:budget=1",
+        "flags=htc+hfc+hpc+hvc+vrf+ust+dhc+hpa",
+        "lowres=1:2:3",
+        "fault=1:2",
+        "leak,exclude=1",
+        "leak,pass=1",
+        "leak,seed=1",
+        "leak,delayed=1:2",
+        "leak,depth=1",
+        "leak,log=1",
+    };
+    (void)state;
+    for (size_t row = 0; row < sizeof(words) / sizeof(words[0]); row++) {
+        (void)good(words[row]);
+        for (size_t at = 0; words[row][at] != '\0'; at++) {
+            char text[64];
+            struct nth_verifier_settings set;
+            (void)snprintf(text, sizeof(text), "%s", words[row]);
+            if (text[at] >= '0' && text[at] <= '9') {
+                continue;
+            }
+            text[at] = '~';
+            if (nth_verifier_parse(text, &set, NULL, 0) != STATUS_INVALID_PARAMETER) {
+                fail_msg("%s is taken", text);
+            }
+        }
+    }
+}
+
 static void an_error_fits_where_it_is_to_go(void **state)
 {
     struct nth_verifier_settings set;
@@ -398,6 +436,7 @@ int main(void)
         TEST(each_word_sets_what_it_names),
         TEST(each_value_goes_to_its_bounds),
         TEST(what_is_wrong_is_told_with_its_place_and_all_that_follows),
+        TEST(each_letter_counts),
         TEST(an_error_fits_where_it_is_to_go),
         TEST(lists_and_paths_have_a_greatest_length),
         TEST(a_setting_out_of_its_range_switches_nothing_on),

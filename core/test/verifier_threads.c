@@ -111,6 +111,60 @@ static void a_fork_finds_the_verifier_free(void **state)
     assert_int_equal(fork_failures, 0);
 }
 
+static RTL_CRITICAL_SECTION section;
+static int taken;
+static int given_up;
+
+static void *take_section(void *context)
+{
+    (void)context;
+    EnterCriticalSection(&section);
+    EnterCriticalSection(&section);
+    __atomic_store_n(&taken, 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&given_up, __ATOMIC_ACQUIRE)) {
+        (void)usleep(100);
+    }
+    LeaveCriticalSection(&section);
+    LeaveCriticalSection(&section);
+    return NULL;
+}
+
+/* What another thread owned is nobody's in the child, and the verifier knows. */
+static void the_heaps_lock_is_free_in_the_child(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int status = 0;
+    taken = 0;
+    given_up = 0;
+    watch_start("locks");
+    InitializeCriticalSection(&section);
+    heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, &section, NULL);
+    assert_non_null(heap);
+    assert_int_equal(pthread_create(&thread, NULL, take_section, NULL), 0);
+    while (!__atomic_load_n(&taken, __ATOMIC_ACQUIRE)) {
+        (void)usleep(100);
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+        void *block = HeapAlloc(heap, 0, 10);
+        EnterCriticalSection(&section);
+        LeaveCriticalSection(&section);
+        const BOOL good = block != NULL && HeapFree(heap, 0, block) && HeapDestroy(heap);
+        DeleteCriticalSection(&section);
+        leave(good && watch_count() == 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    __atomic_store_n(&given_up, 1, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    watch_demand_none();
+    assert_true(HeapDestroy(heap));
+    DeleteCriticalSection(&section);
+    watch_demand_none();
+    nth_process_reset();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
 
 int main(void)
@@ -118,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(threads_allocate_while_modules_come_and_go),
         TEST(a_fork_finds_the_verifier_free),
+        TEST(the_heaps_lock_is_free_in_the_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,7 +186,7 @@ expect() {
 }
 expect 'relational +small_twice:15' survived
 expect 'relational +small_sign:35' survived
-expect 'constant +small_never:57 +8 -> 7' 'survived: no killer runs its lines'
+expect 'constant +small_never:57 +8 -> 7' 'survived: no killer was seen to run its lines'
 expect 'constant +small_spent:29 +4 -> 5' same
 expect 'dropped +small_spent:29' same
 expect 'dropped +small_sign:40' broken

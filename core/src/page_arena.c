@@ -54,12 +54,6 @@ static bool bit_get(const uint64_t *map, size_t idx)
     return (map[idx / 64] >> (idx % 64)) & 1u;
 }
 
-static void bit_put(uint64_t *map, size_t idx, bool value)
-{
-    const uint64_t bit = 1ull << (idx % 64);
-    map[idx / 64] = value ? map[idx / 64] | bit : map[idx / 64] & ~bit;
-}
-
 /* Of the word of a map that has bit `from`, those bits that lie in [from, end). */
 static uint64_t mask_of(size_t from, size_t end)
 {
@@ -74,6 +68,48 @@ static size_t next_word(size_t from)
     return from - from % 64 + 64;
 }
 
+static void bits_put(uint64_t *map, size_t from, size_t end, bool value)
+{
+    for (size_t idx = from; idx < end; idx = next_word(idx)) {
+        const uint64_t mask = mask_of(idx, end);
+        map[idx / 64] = value ? map[idx / 64] | mask : map[idx / 64] & ~mask;
+    }
+}
+
+static size_t bits_count(const uint64_t *map, size_t from, size_t end)
+{
+    size_t count = 0;
+    for (size_t idx = from; idx < end; idx = next_word(idx)) {
+        count += (size_t)__builtin_popcountll(map[idx / 64] & mask_of(idx, end));
+    }
+    return count;
+}
+
+/* The end of the bits that are like the one at `from`. */
+static size_t run_end(const uint64_t *map, size_t from, size_t end)
+{
+    const bool value = bit_get(map, from);
+    for (size_t idx = from; idx < end; idx = next_word(idx)) {
+        const uint64_t others = (value ? ~map[idx / 64] : map[idx / 64]) & mask_of(idx, end);
+        if (others != 0) {
+            return idx - idx % 64 + (size_t)__builtin_ctzll(others);
+        }
+    }
+    return end;
+}
+
+/* Every run of pages in [from, end) whose bits are set: its place and size. */
+static void runs_each(const struct nth_arena *arena, const uint64_t *map, size_t from, size_t end,
+                      void (*each)(char *place, size_t bytes))
+{
+    for (size_t idx = from, last = 0; idx < end; idx = last) {
+        last = run_end(map, idx, end);
+        if (bit_get(map, idx)) {
+            each(arena->base + idx * NTH_PAGE_BYTES, (last - idx) * NTH_PAGE_BYTES);
+        }
+    }
+}
+
 static size_t granule_count(const struct nth_arena *arena)
 {
     return arena->span_bytes / NTH_GRANULE_BYTES;
@@ -82,11 +118,10 @@ static size_t granule_count(const struct nth_arena *arena)
 /* First run of `count` free granules at or after `from`, or the span's end. */
 static size_t find_run(const struct nth_arena *arena, size_t from, size_t count)
 {
-    size_t run = 0;
-    for (size_t idx = from; idx < granule_count(arena); idx++) {
-        run = bit_get(arena->used, idx) ? 0 : run + 1;
-        if (run == count) {
-            return idx + 1 - count;
+    for (size_t idx = from, last = 0; idx < granule_count(arena); idx = last) {
+        last = run_end(arena->used, idx, granule_count(arena));
+        if (!bit_get(arena->used, idx) && last - idx >= count) {
+            return idx;
         }
     }
     return granule_count(arena);
@@ -105,9 +140,7 @@ static enum nth_seam_status arena_reserve(void *self, const struct nth_site *sit
     if (bytes == 0 || first == granule_count(arena)) {
         return NTH_SEAM_REFUSED;
     }
-    for (size_t idx = first; idx < first + count; idx++) {
-        bit_put(arena->used, idx, true);
-    }
+    bits_put(arena->used, first, first + count, true);
     arena->cursor = first + count;
     arena->reserved_bytes += bytes;
     arena->reservation_count++;
@@ -120,38 +153,42 @@ static size_t page_of(const struct nth_arena *arena, const void *place)
     return (size_t)((const char *)place - arena->base) / NTH_PAGE_BYTES;
 }
 
+static void run_forget(char *place, size_t bytes)
+{
+    nth_forget(place, bytes);
+}
+
+static void run_zero(char *place, size_t bytes)
+{
+    memset(place, 0, bytes);
+}
+
 /* Pages that are not committed become so: accessible and zero. */
-static void pages_open(struct nth_arena *arena, size_t first, size_t count)
+static void pages_open(struct nth_arena *arena, size_t first, size_t end)
 {
     char *place = arena->base + first * NTH_PAGE_BYTES;
+    const size_t count = end - first;
     const bool dropped = !arena->resident && count >= DROP_PAGES &&
                          madvise(place, count * NTH_PAGE_BYTES, MADV_DONTNEED) == 0;
-    for (size_t idx = first; idx < first + count; idx++) {
-        if (bit_get(arena->touched, idx)) {
-            nth_forget(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES);
-        }
-        if (bit_get(arena->touched, idx) && !dropped) {
-            memset(arena->base + idx * NTH_PAGE_BYTES, 0, NTH_PAGE_BYTES);
-        }
-        arena->touched_pages += !bit_get(arena->touched, idx);
-        bit_put(arena->committed, idx, true);
-        bit_put(arena->touched, idx, true);
+    runs_each(arena, arena->touched, first, end, run_forget);
+    if (!dropped) {
+        runs_each(arena, arena->touched, first, end, run_zero);
     }
+    arena->touched_pages += count - bits_count(arena->touched, first, end);
+    bits_put(arena->committed, first, end, true);
+    bits_put(arena->touched, first, end, true);
 }
 
 /* The machine's own protection; a resident arena needs it for pages that were never touched. */
 static bool pages_access(struct nth_arena *arena, void *base, size_t first, size_t count,
                          bool executable)
 {
-    size_t fresh = 0;
-    for (size_t idx = first; arena->resident && idx < first + count; idx++) {
-        fresh += !bit_get(arena->touched, idx);
-    }
-    if (arena->resident && fresh == 0 && !executable) {
+    if (arena->resident && bits_count(arena->touched, first, first + count) == count &&
+        !executable) {
         return true;
     }
-    for (size_t idx = first; executable && idx < first + count; idx++) {
-        bit_put(arena->executable, idx, true);
+    if (executable) {
+        bits_put(arena->executable, first, first + count, true);
         arena->has_executable = true;
     }
     const int access = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
@@ -165,39 +202,28 @@ static enum nth_seam_status arena_commit(void *self, const struct nth_site *site
     (void)site;
     const size_t first = page_of(arena, base);
     const size_t count = bytes / NTH_PAGE_BYTES;
-    size_t fresh = count;
-    for (size_t idx = first; idx < first + count; idx = next_word(idx)) {
-        fresh -=
-            (size_t)__builtin_popcountll(arena->committed[idx / 64] & mask_of(idx, first + count));
-    }
+    const size_t end = first + count;
+    const size_t fresh = count - bits_count(arena->committed, first, end);
     if (fresh > arena->commit_max_pages - arena->committed_pages) {
         return NTH_SEAM_REFUSED;
     }
     if (!pages_access(arena, base, first, count, executable != FALSE)) {
         return NTH_SEAM_REFUSED;
     }
-    for (size_t idx = first; idx < first + count;) {
-        size_t run = 0;
-        while (idx + run < first + count && !bit_get(arena->committed, idx + run)) {
-            run++;
+    for (size_t idx = first, last = 0; idx < end; idx = last) {
+        last = run_end(arena->committed, idx, end);
+        if (!bit_get(arena->committed, idx)) {
+            pages_open(arena, idx, last);
         }
-        if (run > 0) {
-            pages_open(arena, idx, run);
-        }
-        idx += run + 1;
     }
-    arena->high_page = first + count > arena->high_page ? first + count : arena->high_page;
+    arena->high_page = end > arena->high_page ? end : arena->high_page;
     arena->committed_pages += fresh;
     return NTH_SEAM_OK;
 }
 
-/* A resident arena's, by the bits of a word of a map. */
-static void pages_poison(const struct nth_arena *arena, size_t word, uint64_t pages)
+static void run_poison(char *place, size_t bytes)
 {
-    for (; arena->resident && pages != 0; pages &= pages - 1) {
-        const size_t idx = word * 64 + (size_t)__builtin_ctzll(pages);
-        nth_poison(arena->base + idx * NTH_PAGE_BYTES, NTH_PAGE_BYTES);
-    }
+    nth_poison(place, bytes);
 }
 
 static bool touched_much(const struct nth_arena *arena)
@@ -221,12 +247,11 @@ static enum nth_seam_status arena_decommit(void *self, const struct nth_site *si
         nth_forget(base, bytes);
     }
     const size_t end = first + bytes / NTH_PAGE_BYTES;
-    for (size_t idx = first; idx < end; idx = next_word(idx)) {
-        const uint64_t gone = arena->committed[idx / 64] & mask_of(idx, end);
-        arena->committed_pages -= (size_t)__builtin_popcountll(gone);
-        arena->committed[idx / 64] &= ~gone;
-        pages_poison(arena, idx / 64, gone);
+    if (arena->resident) {
+        runs_each(arena, arena->committed, first, end, run_poison);
     }
+    arena->committed_pages -= bits_count(arena->committed, first, end);
+    bits_put(arena->committed, first, end, false);
     return NTH_SEAM_OK;
 }
 
@@ -239,14 +264,11 @@ static enum nth_seam_status arena_release(void *self, const struct nth_site *sit
     if (arena_decommit(self, site, base, bytes) != NTH_SEAM_OK) {
         return NTH_SEAM_REFUSED;
     }
-    const size_t end = page_of(arena, base) + bytes / NTH_PAGE_BYTES;
-    for (size_t idx = page_of(arena, base); idx < end; idx = next_word(idx)) {
-        /* core forgets all of a region, committed or not */
-        pages_poison(arena, idx / 64, arena->touched[idx / 64] & mask_of(idx, end));
+    if (arena->resident) { /* core forgets all of a region, committed or not */
+        const size_t from = page_of(arena, base);
+        runs_each(arena, arena->touched, from, from + bytes / NTH_PAGE_BYTES, run_poison);
     }
-    for (size_t idx = first; idx < first + count; idx++) {
-        bit_put(arena->used, idx, false);
-    }
+    bits_put(arena->used, first, first + count, false);
     arena->reserved_bytes -= bytes;
     arena->reservation_count--;
     return NTH_SEAM_OK;
@@ -307,24 +329,6 @@ struct nth_arena *nth_arena_create(size_t span_bytes, size_t commit_max_bytes)
     return arena;
 }
 
-/* Every run of pages whose bits are set in `map`, from a multiple of 64 up to the highest page: its
- * place and size. */
-static void runs_each(struct nth_arena *arena, const uint64_t *map, size_t first,
-                      void (*each)(char *place, size_t bytes))
-{
-    for (size_t word = first / 64; word < map_words(arena->high_page); word++) {
-        uint64_t left = map[word];
-        while (left != 0) {
-            const size_t bit = (size_t)__builtin_ctzll(left);
-            const uint64_t above = ~(left >> bit);
-            const size_t run = above == 0 ? 64 - bit : (size_t)__builtin_ctzll(above);
-            const uint64_t mask = run >= 64 ? ~0ull : ((1ull << run) - 1) << bit;
-            each(arena->base + (word * 64 + bit) * NTH_PAGE_BYTES, run * NTH_PAGE_BYTES);
-            left &= ~mask;
-        }
-    }
-}
-
 static void run_drop(char *place, size_t bytes)
 {
     nth_forget(place, bytes);
@@ -338,11 +342,6 @@ static void run_close(char *place, size_t bytes)
     (void)mprotect(place, bytes, PROT_NONE);
 }
 
-static void run_poison(char *place, size_t bytes)
-{
-    nth_poison(place, bytes);
-}
-
 static void run_plain(char *place, size_t bytes)
 {
     (void)mprotect(place, bytes, PROT_READ | PROT_WRITE);
@@ -353,7 +352,7 @@ static void high_drop(struct nth_arena *arena)
 {
     const size_t kept_words = map_words(arena->commit_max_pages);
     const size_t words = map_words(arena->high_page);
-    runs_each(arena, arena->touched, kept_words * 64, run_drop);
+    runs_each(arena, arena->touched, kept_words * 64, words * 64, run_drop);
     for (size_t word = kept_words; word < words; word++) {
         arena->touched_pages -= (size_t)__builtin_popcountll(arena->touched[word]);
         arena->touched[word] = 0;
@@ -365,11 +364,11 @@ void nth_arena_reset(struct nth_arena *arena)
 {
     const size_t words = map_words(arena->high_page);
     if (!arena->resident) {
-        runs_each(arena, arena->committed, 0, run_close);
+        runs_each(arena, arena->committed, 0, words * 64, run_close);
     } else {
-        runs_each(arena, arena->committed, 0, run_poison);
+        runs_each(arena, arena->committed, 0, words * 64, run_poison);
         if (arena->has_executable) {
-            runs_each(arena, arena->executable, 0, run_plain);
+            runs_each(arena, arena->executable, 0, words * 64, run_plain);
         }
     }
     if (touched_much(arena)) {

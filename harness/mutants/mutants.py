@@ -12,7 +12,8 @@ line, written as JSON. NAMED lists mutants that nothing can or need notice, with
 name and reason. A name is what stays when other lines change: file, function, text of the line, what
 was there, what stands there now, and which of several such it is. What a macro's body says is left alone, and so are assertions: a weaker one
 passes wherever the right one does. So are constants that fill a variable for a call to overwrite, the
-comparison in `a < b ? a : b`, and more room in an array.
+comparison in `a < b ? a : b`, more room in an array, what is said to sanitizers, which are not there,
+and how numbers are joined to be mixed.
 """
 import ctypes
 import hashlib
@@ -35,6 +36,8 @@ SWAPS = {
 }
 UNARY = {"!": "", "~": "", "-": "", "++": "--", "--": "++"}
 ASSERTIONS = ("NTH_ASSERT", "assert", "static_assert")
+SAID = ("nth_poison", "nth_unpoison", "nth_forget")  # to sanitizers
+MIXERS = ("nth_mix", "nth_seal_key")
 TRUTHS = {"true": "false", "false": "true"}
 CONDITIONS = (Kind.IF_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.FOR_STMT, Kind.CONDITIONAL_OPERATOR)
 BODIES = (Kind.COMPOUND_STMT, Kind.IF_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.FOR_STMT,
@@ -126,12 +129,12 @@ class Source:
         between = [t for t in self.tokens(start, end) if t[0] not in "()"]
         return between[0] if len(between) == 1 else ("", 0)
 
-    def operator(self, cursor, function):
+    def operator(self, cursor, function, mixed):
         token, at = self.token_of(cursor)
         sides = list(cursor.get_children())
         pointer = cindex.TypeKind.POINTER in (sides[0].type.get_canonical().kind,
                                               sides[1].type.get_canonical().kind)
-        if at in self.choices:
+        if at in self.choices or (mixed and token in ("+", "-", "*", "^", "|")):
             return
         for kind, swaps in SWAPS.items():
             if token in swaps and not (pointer and kind in ("arithmetic", "bitwise") and token != "+"):
@@ -220,7 +223,7 @@ class Source:
 
     def room(self, variable):
         """Of an array the size, which comes before what it is filled with."""
-        size = next(variable.get_children(), None)
+        size = next((c for c in variable.get_children() if c.kind != Kind.TYPE_REF), None)
         if size is not None and size.kind != Kind.INIT_LIST_EXPR:
             self.rooms.update(file_offset(node.extent.start)[2] for node in size.walk_preorder()
                               if node.kind == Kind.INTEGER_LITERAL)
@@ -238,9 +241,11 @@ class Source:
                 if value is not None and value.kind == Kind.INTEGER_LITERAL:
                     self.filled.add(file_offset(value.extent.start)[2])
 
-    def walk(self, cursor, function, depth):
+    def walk(self, cursor, function, depth, mixed=False):
         for child in cursor.get_children():
             name = function
+            if child.kind == Kind.CALL_EXPR and child.spelling in SAID:
+                continue
             if child.kind == Kind.FUNCTION_DECL:
                 if not (child.is_definition() and self.is_here(child)):
                     continue
@@ -251,7 +256,7 @@ class Source:
                     continue
                 inner = depth + 1 if depth >= 0 else depth
             if child.kind in (Kind.BINARY_OPERATOR, Kind.COMPOUND_ASSIGNMENT_OPERATOR):
-                self.operator(child, name)
+                self.operator(child, name, mixed)
             elif child.kind == Kind.UNARY_OPERATOR:
                 self.unary(child, name)
             elif child.kind == Kind.INTEGER_LITERAL:
@@ -266,7 +271,7 @@ class Source:
                 last = child.kind == Kind.RETURN_STMT and depth == 1
                 if not last:  # a function without its end is no program
                     self.statement(child, cursor, name)
-            self.walk(child, name, inner)
+            self.walk(child, name, inner, mixed or (child.kind == Kind.CALL_EXPR and child.spelling in MIXERS))
 
     def is_statement(self, parent, child):
         """Whether it ends with a semicolon: a loop's or an if's condition is no statement."""

@@ -113,6 +113,31 @@ static void a_block_that_moves_counts_for_its_new_class(void **state)
     assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
 }
 
+/* What the front end does not serve does not count for it. */
+static void a_block_with_user_information_counts_for_no_class(void **state)
+{
+    (void)state;
+    HANDLE heap = rig_heap_new();
+    PVOID block = HeapAlloc(heap, HEAP_SETTABLE_USER_VALUE, SECOND_BYTES);
+    assert_non_null(block);
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, FIRST_BYTES), block);
+    assert_int_equal(starts_after(heap, FIRST_BYTES), START);
+    assert_int_equal(starts_after(heap, SECOND_BYTES), START);
+}
+
+static void what_a_shrink_leaves_is_free_from_the_least_block_on(void **state)
+{
+    (void)state;
+    HANDLE heap = rig_heap_new();
+    PVOID block = rig_block_new(heap, 20000);
+    (void)rig_block_new(heap, 20000);
+    const struct nth_block before = forge_block(heap, block);
+    const SIZE_T kept = 20000 - NTH_BLOCK_MIN_BYTES;
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, kept), block);
+    const struct nth_block after = forge_block(heap, block);
+    assert_int_equal((before.units - after.units) * NTH_UNIT_BYTES, NTH_BLOCK_MIN_BYTES);
+}
+
 static void the_largest_class_ends_where_the_front_end_does(void **state)
 {
     (void)state;
@@ -1289,6 +1314,8 @@ int main(void)
         TEST(a_block_that_is_resized_within_its_class_counts_once),
         TEST(a_block_that_cannot_be_resized_counts_as_before),
         TEST(a_block_that_moves_counts_for_its_new_class),
+        TEST(a_block_with_user_information_counts_for_no_class),
+        TEST(what_a_shrink_leaves_is_free_from_the_least_block_on),
         TEST(the_largest_class_ends_where_the_front_end_does),
         TEST(no_slot_is_larger_than_the_heap_allows),
         TEST(a_class_starts_with_its_thousandth_allocation),

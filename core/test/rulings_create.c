@@ -2,7 +2,7 @@
  *
  * Rulings on making a heap (D20 to D35): every test demands the one outcome that core/SOURCES.md
  * names. Destroying, the process heap and listings are in rulings_life.c. */
-#include "support/rig.h"
+#include "support/forge.h"
 
 #include "config.h"
 
@@ -369,6 +369,36 @@ static void whole_pages_are_decommitted_only_past_both_thresholds(void **state)
     assert_int_equal(committed_after_free(0x200000, 0x10000), 0);
 }
 
+/* D30: as much as the threshold is not past it. */
+static void free_bytes_up_to_the_threshold_stay(void **state)
+{
+    (void)state;
+    for (SIZE_T less = 0; less < 2; less++) {
+        RTL_HEAP_PARAMETERS wanted = {.Length = sizeof(wanted), .DeCommitFreeBlockThreshold = 1};
+        HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);
+        PVOID block = HeapAlloc(heap, 0, 0x20000);
+        assert_non_null(HeapAlloc(heap, 0, 16));
+        HEAP_SUMMARY sums = {.cb = sizeof(sums)};
+        assert_true(HeapSummary(heap, 0, &sums));
+        struct nth_heap *inside = (struct nth_heap *)forge_inside(heap);
+        const SIZE_T after = (SIZE_T)inside->state.free_units * NTH_UNIT_BYTES +
+                             (SIZE_T)forge_block(heap, block).units * NTH_UNIT_BYTES;
+        assert_null(RtlDestroyHeap(heap));
+        wanted.DeCommitTotalFreeThreshold = after - less;
+        heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);
+        block = HeapAlloc(heap, 0, 0x20000);
+        assert_non_null(HeapAlloc(heap, 0, 16));
+        const SIZE_T before = region_at(heap, 0).committed;
+        assert_true(HeapFree(heap, 0, block));
+        if (less == 0) {
+            assert_int_equal(region_at(heap, 0).committed, before);
+        } else {
+            assert_true(region_at(heap, 0).committed < before);
+        }
+        assert_null(RtlDestroyHeap(heap));
+    }
+}
+
 /* D30: free bytes in all, those that merge counted once. */
 static void what_merges_is_no_more_free_memory_than_before(void **state)
 {
@@ -388,7 +418,8 @@ static void what_merges_is_no_more_free_memory_than_before(void **state)
     assert_true(HeapFree(heap, 0, blocks[0]));
     assert_true(HeapFree(heap, 0, blocks[1]));
     assert_int_equal(region_at(heap, 0).committed, before);
-    assert_true(HeapFree(heap, 0, blocks[2])); /* and past the threshold, with what is free behind */
+    assert_true(
+        HeapFree(heap, 0, blocks[2])); /* and past the threshold, with what is free behind */
     assert_true(region_at(heap, 0).committed < before);
 }
 
@@ -459,6 +490,9 @@ static void both_creates_honour_the_execute_flag(void **state)
     const unsigned before = rig_pages_executable();
     HANDLE plain = HeapCreate(0, 0, 0);
     assert_non_null(HeapAlloc(plain, 0, 0x100000));
+    for (unsigned count = 0; count < 200; count++) { /* the front end, with its magazines */
+        assert_non_null(HeapAlloc(plain, 0, 100));
+    }
     assert_int_equal(rig_pages_executable(), before);
     assert_non_null(HeapCreate(HEAP_CREATE_ENABLE_EXECUTE, 0, 0));
     assert_true(rig_pages_executable() > before);
@@ -564,6 +598,7 @@ int main(void)
         TEST(segments_take_the_default_reserve_and_double_every_sixteen),
         TEST(a_new_segment_has_the_reserve_and_commit_asked_for),
         TEST(whole_pages_are_decommitted_only_past_both_thresholds),
+        TEST(free_bytes_up_to_the_threshold_stay),
         TEST(what_merges_is_no_more_free_memory_than_before),
         TEST(freed_pages_leave_one_hole_where_they_were),
         TEST(a_callers_block_may_be_larger_than_its_address),

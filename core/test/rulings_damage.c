@@ -2,7 +2,7 @@
  *
  * Rulings on a heap whose call was unwound in its middle, and on a filter that is asked while it
  * still stands there (D17, D18). A page source that raises stands for any fault inside core. */
-#include "support/rig.h"
+#include "support/forge.h"
 
 /* Enough blocks of this size that the front end serves it, without the heap's lock. */
 #define WARM_BYTES ((SIZE_T)40)
@@ -86,6 +86,18 @@ static void a_damaged_heap_refuses_and_reports_every_call_but_unlock_and_destroy
     struct rig_outcome outcome = rig_alloc(heap, HEAP_GENERATE_EXCEPTIONS, 1);
     rig_demand_raised(&outcome, STATUS_ACCESS_VIOLATION, (uintptr_t)heap);
     assert_false(RtlValidateProcessHeaps());
+}
+
+/* D18: that it is damaged is told when nobody had noticed it before. */
+static void destroying_a_heap_tells_of_damage_that_is_news(void **state)
+{
+    (void)state;
+    HANDLE heap = rig_heap_new();
+    (void)rig_block_new(heap, 100);
+    forge_inside(heap)->state.busy_units++;
+    rig_report_forget();
+    assert_true(HeapDestroy(heap));
+    rig_report_demand_field(NTH_CORRUPT_HEAP_STATE, heap, NULL, "heap.state");
 }
 
 /* D18 */
@@ -216,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_damaged_heap_refuses_and_reports_every_call_but_unlock_and_destroy),
+        TEST(destroying_a_heap_tells_of_damage_that_is_news),
         TEST(a_damaged_heap_is_unlocked_and_destroy_gives_all_of_it_back),
         TEST(a_lock_held_around_the_damage_can_still_be_given_up),
         TEST(other_heaps_do_not_notice_a_damaged_one),

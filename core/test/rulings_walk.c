@@ -242,6 +242,9 @@ static void both_walks_show_the_same(void **state)
             assert_int_equal(rtl.Segment.UnCommittedSize, entry.Region.dwUnCommittedSize);
             assert_ptr_equal(rtl.Segment.FirstEntry, entry.Region.lpFirstBlock);
             assert_ptr_equal(rtl.Segment.LastEntry, entry.Region.lpLastBlock);
+        } else { /* of what an entry does not tell nothing is left of the one before */
+            static const RTL_HEAP_WALK_ENTRY nothing;
+            assert_memory_equal(&rtl.Segment, &nothing.Segment, sizeof(nothing.Segment));
         }
     }
     assert_true(front_end > 0);

@@ -172,6 +172,7 @@ static void what_is_wrong_is_told_with_its_place_and_all_that_follows(void **sta
     bad("pageheap=light:unaligned",
         "character 25: expected full with backwards or unaligned, found the end");
     bad("flags=0x100000000", "character 7: expected a number, found \"0x100000000\"");
+    bad("flags=0x1", "character 10: expected global flags of heaps only, found the end");
     bad("flags=0x8,leak", "character 10: expected global flags of heaps only, found \",leak\"");
     bad("flags=htc+abc",
         "character 11: expected htc, hfc, hpc, hvc, vrf, ust, dhc or hpa joined by '+', or 0x and "

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The verifier's tables when they are full of entries and grow: whoever looks for a block finds it,
+ * and what came and went leaves nothing wrong behind. */
+#include "support/watch.h"
+#include "support/wild.h"
+
+#include "verifier.h"
+
+#define COUNT 1500u
+#define LOOKED_AT 400u /* of them */
+#define BYTES 40u
+
+static BOOLEAN see(void *context, const struct nth_allocation *block)
+{
+    void ***next = context;
+    assert_ptr_equal(block->user, **next);
+    (*next)++;
+    return TRUE;
+}
+
+static void every_block_is_found(void **state)
+{
+    static void *blocks[COUNT];
+    (void)state;
+    HANDLE heap = watch_begin("heaps");
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        blocks[idx] = rig_block_new(heap, BYTES);
+    }
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        assert_true(nth_verifier_knows(blocks[idx]));
+    }
+    void **next = blocks;
+    assert_int_equal(nth_verifier_enumerate(heap, see, &next), COUNT);
+    for (unsigned idx = 0; idx < LOOKED_AT; idx++) {
+        /* by an address within it, and by what is written behind it */
+        assert_false(HeapFree(heap, 0, (char *)blocks[idx] + 8));
+        assert_int_equal(watch_count(), 1);
+        assert_int_equal(watch_stop(0)->code, 0x8);
+        assert_non_null(watch_stop(0)->allocated);
+        watch_forget();
+        const uintptr_t behind = (uintptr_t)blocks[idx] + BYTES;
+        const uint8_t was = wild_read(behind);
+        wild_write(behind, (uint8_t)~was);
+        assert_false(HeapValidate(heap, 0, NULL));
+        wild_write(behind, was);
+        watch_forget();
+    }
+    assert_true(HeapValidate(heap, 0, NULL));
+    for (unsigned idx = 0; idx < COUNT; idx++) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+    watch_finish(heap);
+}
+
+/* Records of heaps are used again. */
+static void heaps_that_come_after_others_have_books_of_their_own(void **state)
+{
+    (void)state;
+    HANDLE heaps[2];
+    struct nth_verifier_summary sums;
+    watch_start("heaps,delayed=8");
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned idx = 0; idx < 2; idx++) {
+            heaps[idx] = HeapCreate(0, 0, 0);
+            assert_non_null(heaps[idx]);
+        }
+        for (unsigned idx = 0; idx < 4; idx++) {
+            assert_true(HeapFree(heaps[idx % 2], 0, rig_block_new(heaps[idx % 2], BYTES)));
+        }
+        nth_verifier_summary(&sums);
+        assert_int_equal(sums.held_count, 4);
+        assert_true(HeapDestroy(heaps[round % 2]));
+        nth_verifier_summary(&sums);
+        assert_int_equal(sums.held_count, 2);
+        assert_true(HeapDestroy(heaps[1 - round % 2]));
+        nth_verifier_summary(&sums);
+        assert_int_equal(sums.held_count, 0);
+    }
+    watch_demand_none();
+}
+
+static void a_list_of_heaps_is_looked_at_after_some_went(void **state)
+{
+    (void)state;
+    watch_start("heaps");
+    (void)GetProcessHeap();
+    assert_true(HeapDestroy(HeapCreate(0, 0, 0)));
+    assert_null(RtlDestroyHeap(HeapCreate(0, 0, 0)));
+    assert_int_equal(GetProcessHeaps(0, NULL), 1);
+    watch_demand_none();
+    nth_verifier.heap_count++;
+    assert_int_equal(GetProcessHeaps(0, NULL), 1);
+    watch_demand(0x14, 1, 2, 0, 0);
+    nth_verifier.heap_count--;
+}
+
+static void the_stop_of_an_executable_heap_tells_who_made_it(void **state)
+{
+    (void)state;
+    watch_start("memory");
+    HANDLE heap = HeapCreate(HEAP_CREATE_ENABLE_EXECUTE, 0, 0);
+    assert_int_equal(watch_count(), 1);
+    assert_non_null(watch_stop(0)->trace);
+    assert_true(watch_stop(0)->trace->count > 0);
+    watch_forget();
+    watch_finish(heap);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(every_block_is_found),
+        TEST(heaps_that_come_after_others_have_books_of_their_own),
+        TEST(a_list_of_heaps_is_looked_at_after_some_went),
+        TEST(the_stop_of_an_executable_heap_tells_who_made_it),
+    };
+    return cmocka_run_group_tests_name("the verifier's tables", tests, NULL, NULL);
+}

@@ -47,6 +47,7 @@ static struct {
     void *last_region;     /* the same, once core has made something of it */
     uintptr_t short_first; /* what was reserved too short last, as it was asked for; or 0 and 0 */
     uintptr_t short_end;
+    uintptr_t short_tables; /* core's own behind the blocks of that, or 0 */
     const char *calls[CALL_MAX];
     unsigned call_count;
     unsigned call;                        /* now */
@@ -295,11 +296,19 @@ static unsigned how_of_lie(void)
     return 0;
 }
 
-/* It lies in what was reserved too short, and which a heap has: core takes it for a shortage. */
-static bool is_cut_off(const struct nth_site *site, const void *place)
+/* It lies in what was reserved too short, and which a heap has. */
+static bool is_cut_off(const void *place)
 {
-    return (uintptr_t)place > faults.short_first && (uintptr_t)place < faults.short_end &&
-           strcmp(site->name, "map.leaf") != 0;
+    return (uintptr_t)place > faults.short_first && (uintptr_t)place < faults.short_end;
+}
+
+/* Upon blocks core takes it for a shortage. It does not look for its own tables (D83), which are
+ * behind the blocks of a segment, nor for a region that has no leaf of the map yet: no page source
+ * gives those. Nor is it given back, which would take from the region what it has committed. */
+static enum nth_seam_status give_cut_off(const struct nth_site *site, const void *base)
+{
+    const bool tables = faults.short_tables != 0 && (uintptr_t)base >= faults.short_tables;
+    return tables || strcmp(site->name, "map.leaf") == 0 ? NTH_SEAM_REFUSED : NTH_SEAM_OK;
 }
 
 static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site *site,
@@ -324,13 +333,14 @@ static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site
         (void)note(true, KIND_RESERVE, idx); /* it comes to the same */
         return faults.real->release(faults.real->self, site, right, bytes);
     }
-    if (is_cut_off(site, *base)) {
+    if (is_cut_off(*base)) {
         (void)note(true, KIND_RESERVE, idx); /* that too */
-        return NTH_SEAM_OK;
+        return give_cut_off(site, *base);
     }
     if (less) {
         faults.short_first = (uintptr_t)*base;
         faults.short_end = faults.short_first + bytes;
+        faults.short_tables = 0;
     }
     const bool region = strcmp(site->name, "segment") == 0 || strcmp(site->name, "large") == 0;
     faults.begun_region = region ? *base : faults.begun_region;
@@ -354,6 +364,9 @@ static enum nth_seam_status fault_page_commit(void *self, const struct nth_site 
     faults.run.bytes += asked;
     if (strstr(site->name, ".descriptor") != NULL) {
         faults.last_region = faults.begun_region;
+        if (is_cut_off(base)) {
+            faults.short_tables = (uintptr_t)base - (uintptr_t)base % NTH_GRANULE_BYTES;
+        }
     }
     if (faults.rubbish) {
         memset(base, RUBBISH, asked);

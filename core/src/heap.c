@@ -101,10 +101,6 @@ struct nth_slot *nth_heap_find(HANDLE handle)
     if (region == NULL) {
         return (uintptr_t)handle % NTH_GRANULE_BYTES == 0 ? find_by_slots(handle) : NULL;
     }
-    if (!nth_region_is(region, NTH_SEGMENT) || nth_region_place(region, 0) != handle ||
-        nth_region_number(region) != 0) {
-        return NULL;
-    }
     struct nth_slot *slot = nth_slot_numbered(nth_region_slot(region));
     return slot != NULL && nth_load_seq(&slot->handle) == handle ? slot : NULL;
 }

@@ -10,6 +10,7 @@
 #define COUNT 1500u
 #define LOOKED_AT 400u /* of them */
 #define BYTES 40u
+#define SECTIONS 300u
 
 static BOOLEAN see(void *context, const struct nth_allocation *block)
 {
@@ -95,6 +96,18 @@ static void a_list_of_heaps_is_looked_at_after_some_went(void **state)
     nth_verifier.heap_count--;
 }
 
+/* What is the heaps layer's to look at is the heap's own affair without it. */
+static void without_the_layer_nobody_looks_at_a_heap_that_goes(void **state)
+{
+    (void)state;
+    watch_start("leak");
+    HANDLE heap = GetProcessHeap();
+    assert_false(HeapDestroy(heap));
+    assert_ptr_equal(RtlDestroyHeap(heap), heap);
+    assert_true(HeapDestroy(HeapCreate(0, 0, 0)));
+    watch_demand_none();
+}
+
 static void the_stop_of_an_executable_heap_tells_who_made_it(void **state)
 {
     (void)state;
@@ -107,6 +120,35 @@ static void the_stop_of_an_executable_heap_tells_who_made_it(void **state)
     watch_finish(heap);
 }
 
+/* Whose lock it is that somebody gives up: another's, or one too many by an owner of any other. */
+static void an_owner_of_any_section_is_found(void **state)
+{
+    static CRITICAL_SECTION sections[SECTIONS];
+    (void)state;
+    watch_start("locks");
+    for (unsigned idx = 0; idx < SECTIONS; idx++) {
+        InitializeCriticalSection(&sections[idx]);
+    }
+    for (unsigned idx = 0; idx < SECTIONS; idx++) {
+        CRITICAL_SECTION *other = &sections[(idx + 1) % SECTIONS];
+        EnterCriticalSection(&sections[idx]);
+        LeaveCriticalSection(other);
+        assert_int_equal(watch_count(), 1);
+        assert_int_equal(watch_stop(0)->code, NTH_STOP_LOCK_OVER_RELEASED);
+        watch_forget();
+        LeaveCriticalSection(&sections[idx]);
+        watch_demand_none();
+        LeaveCriticalSection(other);
+        assert_int_equal(watch_count(), 1);
+        assert_int_equal(watch_stop(0)->code, NTH_STOP_THREAD_NOT_LOCK_OWNER);
+        watch_forget();
+    }
+    for (unsigned idx = 0; idx < SECTIONS; idx++) {
+        DeleteCriticalSection(&sections[idx]);
+    }
+    watch_demand_none();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
 
 int main(void)
@@ -115,7 +157,9 @@ int main(void)
         TEST(every_block_is_found),
         TEST(heaps_that_come_after_others_have_books_of_their_own),
         TEST(a_list_of_heaps_is_looked_at_after_some_went),
+        TEST(without_the_layer_nobody_looks_at_a_heap_that_goes),
         TEST(the_stop_of_an_executable_heap_tells_who_made_it),
+        TEST(an_owner_of_any_section_is_found),
     };
     return cmocka_run_group_tests_name("the verifier's tables", tests, NULL, NULL);
 }

@@ -244,7 +244,9 @@ static void both_walks_show_the_same(void **state)
             assert_ptr_equal(rtl.Segment.LastEntry, entry.Region.lpLastBlock);
         } else { /* of what an entry does not tell nothing is left of the one before */
             static const RTL_HEAP_WALK_ENTRY nothing;
+            static const PROCESS_HEAP_ENTRY none;
             assert_memory_equal(&rtl.Segment, &nothing.Segment, sizeof(nothing.Segment));
+            assert_memory_equal(&entry.Region, &none.Region, sizeof(none.Region));
         }
     }
     assert_true(front_end > 0);

@@ -7,8 +7,7 @@
 
 #include "verifier.h"
 
-#define COUNT 1500u
-#define LOOKED_AT 400u /* of them */
+#define COUNT 700u
 #define BYTES 40u
 #define SECTIONS 300u
 
@@ -20,27 +19,26 @@ static BOOLEAN see(void *context, const struct nth_allocation *block)
     return TRUE;
 }
 
-static void every_block_is_found(void **state)
+static void find_every_block(SIZE_T bytes)
 {
     static void *blocks[COUNT];
-    (void)state;
     HANDLE heap = watch_begin("heaps");
     for (unsigned idx = 0; idx < COUNT; idx++) {
-        blocks[idx] = rig_block_new(heap, BYTES);
+        blocks[idx] = rig_block_new(heap, bytes);
     }
     for (unsigned idx = 0; idx < COUNT; idx++) {
         assert_true(nth_verifier_knows(blocks[idx]));
     }
     void **next = blocks;
     assert_int_equal(nth_verifier_enumerate(heap, see, &next), COUNT);
-    for (unsigned idx = 0; idx < LOOKED_AT; idx++) {
+    for (unsigned idx = 0; idx < COUNT; idx++) {
         /* by an address within it, and by what is written behind it */
         assert_false(HeapFree(heap, 0, (char *)blocks[idx] + 8));
         assert_int_equal(watch_count(), 1);
         assert_int_equal(watch_stop(0)->code, 0x8);
         assert_non_null(watch_stop(0)->allocated);
         watch_forget();
-        const uintptr_t behind = (uintptr_t)blocks[idx] + BYTES;
+        const uintptr_t behind = (uintptr_t)blocks[idx] + bytes;
         const uint8_t was = wild_read(behind);
         wild_write(behind, (uint8_t)~was);
         assert_false(HeapValidate(heap, 0, NULL));
@@ -52,6 +50,16 @@ static void every_block_is_found(void **state)
         assert_true(HeapFree(heap, 0, blocks[idx]));
     }
     watch_finish(heap);
+    nth_process_reset();
+}
+
+/* Wherever it is in the table: other sizes lie at other addresses. */
+static void every_block_is_found(void **state)
+{
+    (void)state;
+    for (SIZE_T bytes = 24; bytes < 24 + 8 * 16; bytes += 16) {
+        find_every_block(bytes);
+    }
 }
 
 /* Records of heaps are used again. */

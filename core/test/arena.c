@@ -100,7 +100,7 @@ static size_t part(struct model *model, size_t *first)
 static void demand_bytes(const struct model *model, size_t page, uint8_t value)
 {
     const uint8_t *bytes = model->low + page * PAGE;
-    nth_unpoison(bytes, PAGE);
+    nth_forget(bytes, PAGE);
     assert_int_equal(bytes[0], value);
     assert_int_equal(memcmp(bytes, bytes + 1, PAGE - 1), 0);
 }

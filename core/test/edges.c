@@ -767,6 +767,29 @@ static void an_address_far_from_every_heap_is_foreign(void **state)
     nth_seam_set(NULL);
 }
 
+static BOOLEAN count_entries(void *context, const struct nth_field *field)
+{
+    *(unsigned *)context += strcmp(field->name, "map.entry") == 0;
+    return TRUE;
+}
+
+/* The map of addresses is told wherever in it the heaps lie. */
+static void heaps_far_up_are_in_the_map_that_is_told(void **state)
+{
+    (void)state;
+    unsigned entries = 0;
+    struct nth_seam seam = rig_seam();
+    seam.pages = nth_pages_os();
+    nth_seam_set(&seam);
+    HANDLE heap = rig_heap_new();
+    PVOID large = rig_block_new(heap, 0x100000);
+    (void)nth_process_fields(count_entries, &entries);
+    assert_true(entries > 0x100000 / NTH_GRANULE_BYTES);
+    assert_true(HeapFree(heap, 0, large));
+    assert_true(HeapDestroy(heap));
+    nth_seam_set(NULL);
+}
+
 /* ---- an answer that is none ---- */
 
 static LONG answer_7(EXCEPTION_POINTERS *info, void *context)
@@ -823,6 +846,7 @@ int main(void)
         TEST(a_section_that_is_gone_is_no_obstacle_to_fork),
         TEST(no_section_can_be_tried_for),
         TEST(an_address_far_from_every_heap_is_foreign),
+        TEST(heaps_far_up_are_in_the_map_that_is_told),
         TEST(a_filter_whose_answer_is_none_ends_the_process),
     };
     return cmocka_run_group_tests_name("edges", tests, NULL, NULL);

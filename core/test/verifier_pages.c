@@ -208,6 +208,10 @@ static void full_is_for_sizes_modules_shares_and_callers_as_asked(void **state)
     assert_non_null(HeapAlloc(heap, 0, 10));
     assert_true(only(heap).full);
     nth_process_reset();
+    heap = watch_begin(text);
+    (void)rig_block_new(heap, 10); /* which calls in its turn */
+    assert_true(only(heap).full);
+    nth_process_reset();
     const unsigned shares[3] = {0, 30, 100};
     for (unsigned idx = 0; idx < 3; idx++) {
         struct nth_verifier_summary sums;

@@ -753,6 +753,16 @@ static void leave(void (*forge)(struct forge_scene *scene), struct forge_scene *
     nth_self.state = NTH_THREAD_LEFT;
 }
 
+/* The first chunk has one free slot left: who takes it takes the chunk off the list. */
+static void last_slot_of_a_chunk_that_the_second_does_not_know(struct forge_scene *scene)
+{
+    nth_self.state = NTH_THREAD_LEFT;
+    while (chunk_at(scene, OWN_CHUNK).free > 1) {
+        assert_non_null(HeapAlloc(scene->heap, 0, BYTES));
+    }
+    previous_is(scene, SECOND_CHUNK, 0);
+}
+
 #define LEAVING(forge)                                                                             \
     static void forge##_to_one_that_leaves(struct forge_scene *scene)                              \
     {                                                                                              \
@@ -787,6 +797,8 @@ static void a_thread_without_magazine_meets_the_same(void **state)
                   "chunk.free"),
         CHUNK_ROW(all_are_free_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.free"),
         CHUNK_ROW(class_begins_nowhere_to_one_that_leaves, RIG_HEAP_ALLOC, -1, -1, "chunk.link"),
+        CHUNK_ROW(last_slot_of_a_chunk_that_the_second_does_not_know, RIG_HEAP_ALLOC, -1, OWN_CHUNK,
+                  "chunk.link"),
         CHUNK_ROW(class_begins_nowhere_to_one_that_leaves, RIG_HEAP_FREE, FULL, -1, "chunk.link"),
         CHUNK_ROW(first_has_a_previous_to_one_that_leaves, RIG_HEAP_FREE, FULL, OWN_CHUNK,
                   "chunk.previous"),

@@ -113,6 +113,33 @@ static void a_block_that_moves_counts_for_its_new_class(void **state)
     assert_int_equal(starts_after(heap, FIRST_BYTES), START - 1u);
 }
 
+/* A chunk that is alone on the list of its class stays when its last slot comes back, others go. A
+ * thread that is ending has no magazine that would keep slots. */
+static void an_empty_chunk_goes_where_others_have_slots(void **state)
+{
+    static PVOID slots[4096];
+    (void)state;
+    unsigned count = 0;
+    HANDLE heap = rig_heap_new();
+    const struct nth_heap *inside = forge_inside(heap);
+    const unsigned before = nth_self.state;
+    (void)starts_after(heap, FIRST_BYTES);
+    (void)HeapCompact(heap, 0);
+    nth_self.state = NTH_THREAD_LEFT;
+    memset(nth_self.hot, 0, sizeof(nth_self.hot));
+    const uint64_t had = inside->state.chunk_count;
+    while (inside->state.chunk_count < had + 2 && count < 4096) {
+        slots[count++] = rig_block_new(heap, FIRST_BYTES);
+    }
+    const uint64_t most = inside->state.chunk_count;
+    for (unsigned idx = count; idx-- > 0;) {
+        (void)HeapFree(heap, 0, slots[idx]);
+    }
+    nth_self.state = before;
+    assert_int_equal(most, had + 2);
+    assert_int_equal(inside->state.chunk_count, had + 1); /* the newest was alone on the list */
+}
+
 /* What the front end does not serve does not count for it. */
 static void a_block_with_user_information_counts_for_no_class(void **state)
 {
@@ -1314,6 +1341,7 @@ int main(void)
         TEST(a_block_that_is_resized_within_its_class_counts_once),
         TEST(a_block_that_cannot_be_resized_counts_as_before),
         TEST(a_block_that_moves_counts_for_its_new_class),
+        TEST(an_empty_chunk_goes_where_others_have_slots),
         TEST(a_block_with_user_information_counts_for_no_class),
         TEST(what_a_shrink_leaves_is_free_from_the_least_block_on),
         TEST(the_largest_class_ends_where_the_front_end_does),

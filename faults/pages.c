@@ -302,13 +302,13 @@ static bool is_cut_off(const void *place)
     return (uintptr_t)place > faults.short_first && (uintptr_t)place < faults.short_end;
 }
 
-/* Upon blocks core takes it for a shortage. It does not look for its own tables (D83), which are
- * behind the blocks of a segment, nor for a region that has no leaf of the map yet: no page source
- * gives those. Nor is it given back, which would take from the region what it has committed. */
-static enum nth_seam_status give_cut_off(const struct nth_site *site, const void *base)
+/* Upon blocks core takes it for a shortage. It does not look for its own tables (D83), behind the
+ * blocks of a segment: no page source gives those. Nor is it given back, which would take from the
+ * region what it has committed. */
+static enum nth_seam_status give_cut_off(const void *base)
 {
     const bool tables = faults.short_tables != 0 && (uintptr_t)base >= faults.short_tables;
-    return tables || strcmp(site->name, "map.leaf") == 0 ? NTH_SEAM_REFUSED : NTH_SEAM_OK;
+    return tables ? NTH_SEAM_REFUSED : NTH_SEAM_OK;
 }
 
 static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site *site,
@@ -335,7 +335,7 @@ static enum nth_seam_status fault_page_reserve(void *self, const struct nth_site
     }
     if (is_cut_off(*base)) {
         (void)note(true, KIND_RESERVE, idx); /* that too */
-        return give_cut_off(site, *base);
+        return give_cut_off(*base);
     }
     if (less) {
         faults.short_first = (uintptr_t)*base;

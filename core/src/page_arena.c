@@ -357,7 +357,7 @@ static void high_drop(struct nth_arena *arena)
         arena->touched_pages -= (size_t)__builtin_popcountll(arena->touched[word]);
         arena->touched[word] = 0;
     }
-    arena->high_page = words < kept_words ? arena->high_page : kept_words * 64;
+    arena->high_page = kept_words * 64;
 }
 
 void nth_arena_reset(struct nth_arena *arena)

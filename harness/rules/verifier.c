@@ -277,13 +277,20 @@ static bool is_heaps(const struct rig_watched *watched)
     return watched->told_count > 0 && strcmp(watched->told[0].layer, "Heaps") == 0;
 }
 
+/* Scarce resources refused it, before anybody looked at what it was asked for. */
+static bool starved(const struct rig_watched *watched)
+{
+    return watched->after.refused > watched->before.refused;
+}
+
 /* Only a reallocation raises, and only in a heap that was made so. */
 static bool raises_in_form(const struct rig_step *step)
 {
     const bool may = is_row(step, RIG_ROW_HELD_REALLOC) || is_row(step, RIG_ROW_SWITCHED_REALLOC) ||
                      is_row(step, RIG_ROW_INNER_REALLOC) ||
                      is_row(step, RIG_ROW_FOREIGN_REALLOC) || is_row(step, RIG_ROW_LOST_REALLOC);
-    return !step->outcome.raised || (may && rig_raised(step, STATUS_ACCESS_VIOLATION));
+    const NTSTATUS code = starved(step->watched) ? STATUS_NO_MEMORY : STATUS_ACCESS_VIOLATION;
+    return !step->outcome.raised || (may && rig_raised(step, code));
 }
 
 static void rules_stops(struct rig_judge *judge, const struct rig_step *step)
@@ -325,7 +332,6 @@ static void rules_refused(struct rig_judge *judge, const struct rig_step *step)
     const struct rig_watched *watched = step->watched;
     const bool misuse = between(step, RIG_ROW_HELD_FREE, RIG_ROW_STACK_FREE);
     const bool failed = step->outcome.value == 0 && raises_in_form(step);
-    const bool starved = watched->after.refused > watched->before.refused;
     CLAUSE(D96, misuse && watched->refuses && watched->watch->marks, failed);
     CLAUSE(D101, between(step, RIG_ROW_HELD_FREE, RIG_ROW_HELD_SIZE) && !watched->watch->marks,
            failed && watched->told_count == 0);
@@ -334,7 +340,7 @@ static void rules_refused(struct rig_judge *judge, const struct rig_step *step)
     CLAUSE(D94,
            between(step, RIG_ROW_INNER_FREE, RIG_ROW_FOREIGN_REALLOC) && !watched->watch->marks,
            failed && watched->told_count == 0 &&
-               (flagged(watched, RIG_VERIFY_HVC) || step->outcome.reports == (starved ? 0u : 1u)));
+               (flagged(watched, RIG_VERIFY_HVC) || step->outcome.reports == (starved(watched) ? 0u : 1u)));
     CLAUSE(AVHEAP_23, is_row(step, RIG_ROW_INNER_FREE) && sure(watched), failed && told(watched));
     CLAUSE(D99, misuse && watched->refuses && has(watched, RIG_VERIFY_MEMORY), failed);
     if (step->op != RIG_OP_VERIFY && watched->refuses) {

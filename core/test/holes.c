@@ -149,6 +149,7 @@ static void a_block_with_user_information_counts_for_no_class(void **state)
     assert_non_null(block);
     assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, FIRST_BYTES), block);
     assert_int_equal(starts_after(heap, FIRST_BYTES), START);
+    assert_int_equal(starts_after(heap, FIRST_BYTES + NTH_USER_INFO_BYTES), START);
     assert_int_equal(starts_after(heap, SECOND_BYTES), START);
 }
 

@@ -403,8 +403,6 @@ bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
         rig_watch_moved(exec, block, &step->block_before);
         RIG_CHECK(rig_shadow_add(&exec->shadow, block) == NULL);
         rig_pattern_fill((void *)address, block->size_bytes, block->stamp);
-    } else if (step->outcome.reports > 0) {
-        rig_damages_promise(exec, step->heap->idx, "DAMAGED"); /* it may be half made (D18) */
     }
     return true;
 }

@@ -311,7 +311,7 @@ fi
 # ---- Core as it is survives everything ------------------------------------------------------------
 
 work=$dir/runs/$$
-trap 'rm -rf "$dir"/list*".$$" "$work"' EXIT
+trap 'kill -TERM "${!pids[@]}" 2>/dev/null || true; rm -rf "$dir"/list*".$$" "$work"' EXIT
 mkdir -p "$work"
 original_libraries
 killers_measure

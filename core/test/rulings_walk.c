@@ -254,6 +254,28 @@ static void both_walks_show_the_same(void **state)
     rig_demand_value(&outcome, STATUS_NO_MORE_ENTRIES);
 }
 
+/* D69: what a large block has besides its data, where it is less than an entry can say. */
+static void a_large_block_and_its_overhead_are_whole_pages(void **state)
+{
+    (void)state;
+    unsigned seen = 0;
+    HANDLE heap = rig_heap_new();
+    for (SIZE_T bytes = 0x100000; bytes > 0x100000 - NTH_PAGE_BYTES; bytes -= 64) {
+        PROCESS_HEAP_ENTRY entry = {0};
+        PVOID block = HeapAlloc(heap, 0, bytes);
+        while (HeapWalk(heap, &entry) && entry.lpData != block) {
+        }
+        assert_ptr_equal(entry.lpData, block);
+        assert_int_equal(entry.cbData, bytes);
+        if (entry.cbOverhead < UINT8_MAX) {
+            assert_int_equal((bytes + entry.cbOverhead) % NTH_PAGE_BYTES, 0);
+            seen++;
+        }
+        assert_true(HeapFree(heap, 0, block));
+    }
+    assert_true(seen > 0);
+}
+
 /* D70 */
 static void an_altered_entry_is_refused(void **state)
 {
@@ -514,6 +536,7 @@ int main(void)
         TEST(live_blocks_show_once_with_their_sizes),
         TEST(two_walks_do_not_disturb_each_other),
         TEST(both_walks_show_the_same),
+        TEST(a_large_block_and_its_overhead_are_whole_pages),
         TEST(an_altered_entry_is_refused),
         TEST(an_entry_that_cannot_be_used_is_refused),
         TEST(an_entry_of_another_kind_is_refused),

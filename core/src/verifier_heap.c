@@ -146,7 +146,6 @@ void nth_verified_changing(bool begins)
 void nth_verified_created(const struct nth_caller *caller, HANDLE handle, ULONG flags)
 {
     struct nth_look look = {.caller = caller, .handle = handle};
-    nth_look_stack(&look);
     void *outer = nth_verifier_enter();
     (void)nth_watched_of(handle);
     nth_verifier.heap_count++;

@@ -378,11 +378,9 @@ static void free_bytes_up_to_the_threshold_stay(void **state)
         HANDLE heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);
         PVOID block = HeapAlloc(heap, 0, 0x20000);
         assert_non_null(HeapAlloc(heap, 0, 16));
-        HEAP_SUMMARY sums = {.cb = sizeof(sums)};
-        assert_true(HeapSummary(heap, 0, &sums));
-        struct nth_heap *inside = (struct nth_heap *)forge_inside(heap);
-        const SIZE_T after = (SIZE_T)inside->state.free_units * NTH_UNIT_BYTES +
-                             (SIZE_T)forge_block(heap, block).units * NTH_UNIT_BYTES;
+        const SIZE_T after =
+            (SIZE_T)(forge_inside(heap)->state.free_units + forge_block(heap, block).units) *
+            NTH_UNIT_BYTES;
         assert_null(RtlDestroyHeap(heap));
         wanted.DeCommitTotalFreeThreshold = after - less;
         heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0x100000, 0, NULL, &wanted);

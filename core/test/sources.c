@@ -4,29 +4,11 @@
  * what cannot be is refused. */
 #include "rig.h"
 
-#include <ntheap/seh.h>
-
 #include <string.h>
 
 #define BYTES (4u * NTH_GRANULE_BYTES)
 #define TOO_MANY ((SIZE_MAX / NTH_GRANULE_BYTES - 16u) * NTH_GRANULE_BYTES)
 #define LOCK_COUNT 600u /* more than a table of the first ones and a page hold */
-
-static BOOLEAN written(volatile char *place)
-{
-    BOOLEAN done = FALSE;
-    NT_TRY
-    {
-        *place = 1;
-        done = TRUE;
-    }
-    NT_EXCEPT(nth_filter_all, NULL)
-    {
-        done = FALSE;
-    }
-    NT_END_TRY
-    return done;
-}
 
 static void demand_source_works(const struct nth_pages *pages)
 {
@@ -44,10 +26,10 @@ static void demand_source_works(const struct nth_pages *pages)
     }
     memset(bytes, 7, 2u * NTH_PAGE_BYTES);
     assert_int_equal(pages->protect(self, NULL, bytes, NTH_PAGE_BYTES, FALSE), NTH_SEAM_OK);
-    assert_false(written(bytes));
+    assert_false(rig_written(bytes, 1));
     assert_int_equal(bytes[0], 7);
     assert_int_equal(pages->protect(self, NULL, bytes, NTH_PAGE_BYTES, TRUE), NTH_SEAM_OK);
-    assert_true(written(bytes));
+    assert_true(rig_written(bytes, 1));
     if (pages->remap != NULL) {
         assert_int_equal(pages->remap(self, NULL, bytes, NTH_PAGE_BYTES, other), NTH_SEAM_OK);
         assert_int_equal(((char *)other)[1], 7);

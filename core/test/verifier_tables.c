@@ -5,6 +5,8 @@
 #include "support/watch.h"
 #include "support/wild.h"
 
+#include <time.h>
+
 #include "verifier.h"
 
 #define COUNT 700u
@@ -157,6 +159,19 @@ static void an_owner_of_any_section_is_found(void **state)
     watch_demand_none();
 }
 
+/* The quiet time counts by the machine's clock. */
+static void the_verifiers_clock_is_the_machines(void **state)
+{
+    (void)state;
+    struct timespec before;
+    struct timespec after;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &before), 0);
+    const uint64_t now = nth_verifier_now_ms();
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &after), 0);
+    assert_true(now >= (uint64_t)before.tv_sec * 1000u + (uint64_t)before.tv_nsec / 1000000u);
+    assert_true(now <= (uint64_t)after.tv_sec * 1000u + (uint64_t)after.tv_nsec / 1000000u);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, watch_setup, watch_teardown)
 
 int main(void)
@@ -168,6 +183,7 @@ int main(void)
         TEST(without_the_layer_nobody_looks_at_a_heap_that_goes),
         TEST(the_stop_of_an_executable_heap_tells_who_made_it),
         TEST(an_owner_of_any_section_is_found),
+        TEST(the_verifiers_clock_is_the_machines),
     };
     return cmocka_run_group_tests_name("the verifier's tables", tests, NULL, NULL);
 }

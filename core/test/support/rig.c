@@ -254,6 +254,22 @@ static const struct nth_locks strict_locks = {
     .pause = lock_pause,
 };
 
+BOOLEAN rig_written(void *place, uint8_t value)
+{
+    BOOLEAN done = FALSE;
+    NT_TRY
+    {
+        *(volatile uint8_t *)place = value;
+        done = TRUE;
+    }
+    NT_EXCEPT(nth_filter_all, NULL)
+    {
+        done = FALSE;
+    }
+    NT_END_TRY
+    return done;
+}
+
 /* ---- reports ---- */
 
 static void remember(void *context, const struct nth_report *report)

@@ -44,6 +44,9 @@ void rig_pages_on_commit(void (*hook)(void));
 unsigned rig_pages_calls(void);
 unsigned rig_pages_executable(void);
 
+/* Write a byte there; FALSE when that faults. */
+BOOLEAN rig_written(void *place, uint8_t value);
+
 /* ---- reports ---- */
 
 unsigned rig_report_count(void);

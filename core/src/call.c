@@ -107,6 +107,12 @@ void nth_call_gate(struct nth_call *call)
     }
 }
 
+void nth_call_damage(struct nth_call *call)
+{
+    call->slot->damaged = true;
+    nth_add(&call->slot->closed, 1u); /* for good: no call goes without a look at that */
+}
+
 struct nth_heap *nth_call_begin_last(struct nth_call *call, const char *name, HANDLE handle)
 {
     call->destroying = 1;
@@ -172,8 +178,7 @@ void nth_call_unwind(struct nth_call *outer)
     while (nth_self.call != outer && nth_self.call != NULL) {
         struct nth_call *call = nth_self.call;
         if (call->heap != NULL) {
-            call->slot->damaged = true;
-            nth_add(&call->slot->closed, 1u); /* for good: no call goes without a look at that */
+            nth_call_damage(call);
         }
         unlock(call);
     }

@@ -23,6 +23,9 @@ void nth_call_finish(struct nth_call *call);
 /* Keep the other threads' front-end calls out too, until the call ends. */
 void nth_call_gate(struct nth_call *call);
 
+/* What the call has left half made cannot be undone: its heap is damaged from here on (D18). */
+void nth_call_damage(struct nth_call *call);
+
 /* Unlock, then report, then terminate if it comes to that, then rethrow. */
 void nth_call_end(struct nth_call *call);
 

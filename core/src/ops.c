@@ -370,9 +370,10 @@ static enum nth_status resize_by_copy(struct nth_heap *heap, uint64_t flags,
     status = nth_target_find(heap, old, target); /* what stood next to it may have changed */
     status = status == NTH_OK ? free_target(heap, target) : status;
     if (status != NTH_OK) {
-        return nth_target_find(heap, user, &fresh) == NTH_OK && free_target(heap, &fresh) == NTH_OK
-                   ? status
-                   : NTH_CORRUPT;
+        if (nth_target_find(heap, user, &fresh) != NTH_OK || free_target(heap, &fresh) != NTH_OK) {
+            nth_call_damage(nth_self.call); /* a block that nobody has, and nobody can give back */
+        }
+        return status;
     }
     *moved = user;
     return NTH_OK;

@@ -632,6 +632,69 @@ static void the_end_of_a_busy_block_is_no_footer(void **state)
     }
 }
 
+/* ---- a resize that meets damage in its middle ---- */
+
+#define MIXED 24u
+#define TRIALS 100000u /* one of thousands does what is looked for */
+
+/* Blocks of many sizes with holes between them, some of the map's bits wrong, and one block that is
+ * to move: all by a number. */
+static HANDLE mixture(uint64_t draw, PVOID *moves, unsigned *busy)
+{
+    PVOID blocks[MIXED];
+    PROCESS_HEAP_ENTRY entry = {0};
+    HANDLE heap = rig_heap_new();
+    for (unsigned idx = 0; idx < MIXED; idx++) {
+        blocks[idx] = rig_block_new(heap, 8u + 16u * ((idx * 7u + (SIZE_T)(draw >> 40)) % 29u));
+    }
+    for (unsigned idx = 0; idx < MIXED; idx += 3) {
+        assert_true(HeapFree(heap, 0, blocks[idx]));
+    }
+    *moves = blocks[(draw >> 50) % (MIXED / 3u) * 3u + 1u];
+    for (*busy = 0; HeapWalk(heap, &entry);) {
+        *busy += entry.wFlags == PROCESS_HEAP_ENTRY_BUSY;
+    }
+    for (unsigned idx = 0; idx < 4; idx++) {
+        forge_bin_bit(heap, 2u + (draw >> (7u * idx)) % 60u, (draw >> (30u + idx)) & 1u);
+    }
+    return heap;
+}
+
+/* It has changed nothing, or its heap is damaged from there on: TRUE. */
+static BOOLEAN resize_damages(uint64_t draw)
+{
+    PVOID block = NULL;
+    unsigned before = 0;
+    unsigned after = 0;
+    PROCESS_HEAP_ENTRY entry = {0};
+    HANDLE heap = mixture(draw, &block, &before);
+    const BOOLEAN moved = HeapReAlloc(heap, 0, block, 40u + (SIZE_T)(draw >> 20) % 500u) != NULL;
+    assert_true(moved || rig_report_count() > 0);
+    rig_report_forget();
+    while (HeapWalk(heap, &entry)) {
+        after += entry.wFlags == PROCESS_HEAP_ENTRY_BUSY;
+    }
+    const BOOLEAN damaged =
+        rig_report_count() > 0 && rig_report_last()->reason == NTH_CORRUPT_DAMAGED;
+    assert_true(damaged ? !moved : after == before);
+    assert_true(HeapDestroy(heap));
+    rig_report_forget();
+    return damaged;
+}
+
+/* D18: the old block cannot be freed, and nor can the new one. */
+static void a_resize_that_cannot_be_undone_leaves_a_damaged_heap(void **state)
+{
+    (void)state;
+    BOOLEAN damaged = FALSE;
+    uint64_t draw = 1;
+    for (unsigned count = 0; count < TRIALS && !damaged; count++) {
+        draw = draw * 6364136223846793005u + 1442695040888963407u;
+        damaged = resize_damages(draw ^ draw >> 29);
+    }
+    assert_true(damaged);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(void)
@@ -642,6 +705,7 @@ int main(void)
         TEST(a_free_list_that_contradicts_itself_is_reported),
         TEST(a_footer_or_a_map_that_says_something_else_is_reported),
         TEST(the_end_of_a_busy_block_is_no_footer),
+        TEST(a_resize_that_cannot_be_undone_leaves_a_damaged_heap),
     };
     return cmocka_run_group_tests_name("forged words", tests, NULL, NULL);
 }

@@ -34,6 +34,7 @@ struct rig_census_runner {
     bool marked;
     bool changed; /* there is a change */
     uint64_t reports;
+    bool half_made; /* a reallocation has reported: it may have left the heap damaged */
     uint32_t step;
     uint64_t digests[STEP_MAX];
     struct rig_census_result result;
@@ -134,11 +135,14 @@ static void before(void *context, const struct rig_step *step)
 }
 
 /* A hardware fault in the subject: raised where nothing may raise, and what comes of the heap it
- * left. */
-static bool faulted(const struct rig_step *step, const struct rig_report *report, bool reported)
+ * left. A heap that a reported reallocation leaves damaged (D18) has met none. */
+static bool faulted(struct rig_census_runner *runner, const struct rig_step *step,
+                    const struct rig_report *report, bool reported)
 {
-    return (step->outcome.raised && !reported) ||
-           (reported && strcmp(report->reason, "DAMAGED") == 0);
+    const bool damaged = reported && strcmp(report->reason, "DAMAGED") == 0;
+    runner->half_made |=
+        step->op == RIG_OP_REALLOC && reported && !damaged && !step->outcome.raised;
+    return (step->outcome.raised && !reported) || (damaged && !runner->half_made);
 }
 
 static void judge_step(struct rig_census_runner *runner, const struct rig_step *step,
@@ -155,7 +159,7 @@ static void judge_step(struct rig_census_runner *runner, const struct rig_step *
                          (runner->step >= runner->control->count ||
                           runner->control->digests[runner->step] != runner->digests[runner->step]);
     runner->reports = reports;
-    if (faulted(step, &report, told)) {
+    if (faulted(runner, step, &report, told)) {
         fall(runner, RIG_CENSUS_CRASH, step, judge);
     } else if (broken && step->outcome.reports > 0) {
         fall(runner, RIG_CENSUS_WRONG, step, judge);
@@ -208,6 +212,7 @@ static void run(struct rig_census_runner *runner, bool changed)
     runner->marked = false;
     runner->changed = changed;
     runner->reports = 0;
+    runner->half_made = false;
     runner->step = 0;
     runner->result = (struct rig_census_result){.verdict = RIG_CENSUS_HARMLESS};
     (void)rig_exec_run(runner->exec, &runner->program);

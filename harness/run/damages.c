@@ -202,6 +202,13 @@ void rig_damages_promise(struct rig_exec *exec, unsigned heap, const char *reaso
     }
 }
 
+void rig_damages_half_made(struct rig_exec *exec, unsigned heap)
+{
+    if (exec->damages.reasons[heap][0] != NULL) { /* else of damage that promises nothing */
+        rig_damages_promise(exec, heap, "DAMAGED");
+    }
+}
+
 void rig_damages_moved(struct rig_exec *exec, uintptr_t block)
 {
     struct rig_damages *damages = &exec->damages;

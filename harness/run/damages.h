@@ -69,6 +69,9 @@ void rig_damages_moved(struct rig_exec *exec, uintptr_t block);
 /* From here on reports of the heap may give these reasons ("A|B"). */
 void rig_damages_promise(struct rig_exec *exec, unsigned heap, const char *reasons);
 
+/* A call has met damage there, and may have left the heap in its middle (D18). */
+void rig_damages_half_made(struct rig_exec *exec, unsigned heap);
+
 /* A piece more, before it is written. */
 void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage);
 

@@ -403,6 +403,8 @@ bool rig_do_REALLOC(struct rig_exec *exec, struct rig_step *step)
         rig_watch_moved(exec, block, &step->block_before);
         RIG_CHECK(rig_shadow_add(&exec->shadow, block) == NULL);
         rig_pattern_fill((void *)address, block->size_bytes, block->stamp);
+    } else if (step->outcome.reports > 0) {
+        rig_damages_half_made(exec, step->heap->idx);
     }
     return true;
 }

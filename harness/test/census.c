@@ -154,6 +154,25 @@ static uint64_t reports_none(struct rig_report *last)
     return 0;
 }
 
+static bool freed;
+
+static BOOL free_noted(HANDLE heap, DWORD flags, PVOID block)
+{
+    freed = poked;
+    return rig_subject_core()->HeapFree(heap, flags, block);
+}
+
+/* Reports as they are, and from the first HeapFree on as if the heap were damaged. */
+static uint64_t reports_damaged(struct rig_report *last)
+{
+    const uint64_t count = rig_subject_core()->reports(last);
+    freed = freed && poked;
+    if (freed) {
+        last->reason = "DAMAGED";
+    }
+    return count;
+}
+
 static SIZE_T size_wrong(HANDLE heap, ULONG flags, LPCVOID block)
 {
     const SIZE_T bytes = rig_subject_core()->HeapSize(heap, flags, block);
@@ -209,6 +228,17 @@ static void what_is_not_reported_is_silent(void **state)
     const struct rig_census_result result = run_on(&subject, DAMAGE, RIG_BATTERY_SIZE);
     assert_int_equal(result.verdict, RIG_CENSUS_SILENT);
     assert_string_equal(result.clause, "D81");
+}
+
+/* D18: a hardware fault leaves a damaged heap, and so does a reallocation that cannot be undone. */
+static void a_damaged_heap_has_met_a_fault_unless_a_reallocation_reported(void **state)
+{
+    (void)state;
+    struct rig_subject subject = subject_like_core();
+    subject.HeapFree = free_noted;
+    subject.reports = reports_damaged;
+    assert_int_equal(run_on(&subject, DAMAGE, RIG_BATTERY_FREE).verdict, RIG_CENSUS_CRASH);
+    assert_int_equal(run_on(&subject, DAMAGE, RIG_BATTERY_GROW).verdict, RIG_CENSUS_TOUCH);
 }
 
 static void what_is_reported_and_fails_in_another_form_is_wrong(void **state)
@@ -340,6 +370,7 @@ int main(void)
         cmocka_unit_test(every_committed_byte_of_random_programs_is_one_thing),
         cmocka_unit_test(a_field_that_is_not_told_is_missed_whichever_it_is),
         cmocka_unit_test(what_is_not_reported_is_silent),
+        cmocka_unit_test(a_damaged_heap_has_met_a_fault_unless_a_reallocation_reported),
         cmocka_unit_test(what_is_reported_and_fails_in_another_form_is_wrong),
         cmocka_unit_test(where_a_verdict_falls_tells_touch_from_validate),
         cmocka_unit_test(a_death_is_a_verdict_and_the_shard_goes_on_behind_it),

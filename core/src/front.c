@@ -505,6 +505,37 @@ struct returning {
     bool retire;    /* the chunk is empty then, and goes back */
 };
 
+/* The chunk is on its class's list when it has free slots, and else on none, and then `*first` is
+ * the head that it will go before. `*alone`: the class has no other one on its list. */
+static enum nth_status place_look(struct nth_heap *heap, const struct nth_chunk *chunk,
+                                  uint64_t *first, bool *alone)
+{
+    struct nth_chunk head;
+    uint64_t next = 0;
+    uint64_t previous = 0;
+    enum nth_status status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
+    status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
+    if (status != NTH_OK) {
+        return status;
+    }
+    if (chunk->free == 0) {
+        status = chunk_head(heap, chunk->bucket, first, &head);
+        *alone = *first == 0;
+        return status == NTH_OK && (next != 0 || previous != 0)
+                   ? broken(chunk->region, chunk->offset, "chunk.link")
+                   : status;
+    }
+    *alone = next == 0 && previous == 0;
+    if (previous == 0) {
+        uint64_t listed = 0;
+        status = bucket_word(heap, &heap->buckets[chunk->bucket].partial, &listed);
+        if (status == NTH_OK && listed != chunk_reference(chunk)) {
+            return broken(chunk->region, chunk->offset, "chunk.info");
+        }
+    }
+    return status;
+}
+
 /* First half: look at all of it. An empty chunk goes back when the class has another one, or `all`
  * are to go. `*last` is the chunk of the slot before, and is not to be used again unless all goes
  * well. */
@@ -521,21 +552,13 @@ static enum nth_status slot_return_look(struct nth_heap *heap, const struct nth_
     if (status == NTH_OK && ((returning->bits & bit) != 0 || chunk->free >= chunk->slots)) {
         status = broken(chunk->region, chunk->offset, "chunk.free");
     }
-    if (status == NTH_OK && chunk->free == 0) {
-        struct nth_chunk head;
-        status = chunk_head(heap, chunk->bucket, &returning->first, &head);
-    }
+    bool alone = false;
+    status = status == NTH_OK ? place_look(heap, chunk, &returning->first, &alone) : status;
     if (status != NTH_OK || chunk->free + 1u < chunk->slots) {
         return status;
     }
-    uint64_t next = returning->first;
-    uint64_t previous = 0;
-    if (chunk->free > 0) {
-        status = chunk_link(heap, chunk, NTH_CHUNK_NEXT, &next);
-        status = status == NTH_OK ? chunk_link(heap, chunk, NTH_CHUNK_PREVIOUS, &previous) : status;
-    }
-    returning->retire = all || next != 0 || previous != 0;
-    return status == NTH_OK && returning->retire ? retire_look(heap, chunk) : status;
+    returning->retire = all || !alone;
+    return returning->retire ? retire_look(heap, chunk) : status;
 }
 
 /* Second half: everything was looked at. `*last` becomes this slot's chunk. */

@@ -253,6 +253,11 @@ static void none_is_free(struct forge_scene *scene)
     change(scene, OWN_CHUNK, 0, 0, -(int64_t)chunk.free);
 }
 
+static void one_of_a_full_one_is_free(struct forge_scene *scene)
+{
+    change(scene, FULL_CHUNK, 0, 0, 1);
+}
+
 /* The words of a class, raw: with the sum over them as it was, and as it would be. */
 static void damage_class(struct forge_scene *scene, uint64_t *word, BOOLEAN summed)
 {
@@ -778,6 +783,10 @@ LEAVING(busy_slot_is_listed)
 LEAVING(class_begins_nowhere)
 LEAVING(first_has_a_previous)
 LEAVING(all_are_free)
+LEAVING(none_is_free)
+LEAVING(one_of_a_full_one_is_free)
+LEAVING(full_chunk_has_a_next)
+LEAVING(full_chunk_has_a_previous)
 
 static void a_thread_without_magazine_meets_the_same(void **state)
 {
@@ -796,6 +805,13 @@ static void a_thread_without_magazine_meets_the_same(void **state)
         CHUNK_ROW(busy_slot_is_listed_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK,
                   "chunk.free"),
         CHUNK_ROW(all_are_free_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.free"),
+        CHUNK_ROW(none_is_free_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.link"),
+        CHUNK_ROW(one_of_a_full_one_is_free_to_one_that_leaves, RIG_HEAP_FREE, FULL, FULL_CHUNK,
+                  "chunk.info"),
+        CHUNK_ROW(full_chunk_has_a_next_to_one_that_leaves, RIG_HEAP_FREE, FULL, FULL_CHUNK,
+                  "chunk.link"),
+        CHUNK_ROW(full_chunk_has_a_previous_to_one_that_leaves, RIG_HEAP_FREE, FULL, FULL_CHUNK,
+                  "chunk.link"),
         CHUNK_ROW(class_begins_nowhere_to_one_that_leaves, RIG_HEAP_ALLOC, -1, -1, "chunk.link"),
         CHUNK_ROW(last_slot_of_a_chunk_that_the_second_does_not_know, RIG_HEAP_ALLOC, -1, OWN_CHUNK,
                   "chunk.link"),

@@ -271,17 +271,16 @@ void rig_damages_add(struct rig_exec *exec, const struct rig_damage *damage)
             return;
         }
         const bool since = memcmp(piece->written, damage->before, damage->len) != 0;
-        if (goes_on(piece) && goes_on(damage) && (since || !stands(exec, piece))) {
+        const bool went_on = piece->went_on || (goes_on(piece) && (since || !stands(exec, piece)));
+        if (of_bits == AGAIN_ANEW || since || (went_on && (goes_on(piece) || goes_on(damage)))) {
             *piece = *damage;
-            piece->unknown = true; /* the heap went on from what it found */
-            return;
+        } else {
+            memcpy(piece->written, damage->written, damage->len);
         }
-        if (of_bits == AGAIN_ANEW || since) {
-            *piece = *damage; /* the heap has written there since */
-            return;
-        }
-        memcpy(piece->written, damage->written, damage->len);
-        if (memcmp(piece->before, piece->written, damage->len) == 0) {
+        const bool back = memcmp(piece->before, piece->written, damage->len) == 0;
+        piece->went_on = went_on;
+        piece->unknown = went_on && (goes_on(damage) || back);
+        if (back && !went_on) {
             remove_at(damages, idx);
         }
         return;

@@ -24,9 +24,11 @@ struct rig_damage {
     uintptr_t block;          /* whose naming must be noticed, or 0 */
     const char *field;
     bool live;    /* the block is a live one: its fields go with it */
-    bool unknown; /* a bit flipped twice, which the heap may have written as it was in between, or a
-                     word forged twice, with which the heap went on in between: which of its
-                     values is right, now and after more of that, nobody can tell */
+    bool went_on; /* a word was forged there before, and the heap went on from that: which of its
+                     values is right nobody can tell, but for one without a seal that opens */
+    bool unknown; /* what stands there now may be right: such a word, forged once more or without
+                     later damage, or a bit flipped twice, which the heap may have written as it
+                     was in between */
     uint64_t changes; /* of the heap until then */
     uintptr_t address;
     size_t len;

@@ -393,8 +393,13 @@ bool rig_plans_given_back(struct rig_exec *exec)
     const struct rig_subject *subject = exec->subject;
     struct rig_step *step = &exec->step;
     static const struct rig_record blank;
-    if (exec->planning.over.kind == FAULT_PLAN_NONE || subject->holdings == NULL) {
+    if (subject->holdings == NULL) {
         return true;
+    }
+    const struct rig_holdings left = subject->holdings();
+    const bool nothing = (left.reserved_bytes | left.committed_bytes | left.reservation_count) == 0;
+    if (nothing && exec->planning.over.kind == FAULT_PLAN_NONE) {
+        return true; /* a run without a plan tells of it where there is something to tell */
     }
     const uint32_t idx = step->idx;
     memset(step, 0, sizeof(*step));

@@ -195,6 +195,41 @@ static void refusals_are_looked_at_until_so_many_calls_were_made(void **state)
     assert_in_range(some, none + 1, all - 1);
 }
 
+static bool running; /* between the first reset and the last */
+
+static void reset_noted(uint32_t seed)
+{
+    running = !running;
+    rig_subject_core()->reset(seed);
+}
+
+static struct rig_holdings holdings_owing(void)
+{
+    struct rig_holdings held = rig_subject_core()->holdings();
+    held.committed_bytes += running ? 0 : 4096u;
+    return held;
+}
+
+/* D84, of a run without a plan as well. */
+static void a_page_that_is_held_after_the_last_reset_is_a_finding(void **state)
+{
+    (void)state;
+    struct rig_program program;
+    char error[RIG_TEXT_ERROR_BYTES_MAX];
+    struct rig_subject subject = *rig_subject_core();
+    subject.reset = reset_noted;
+    subject.holdings = holdings_owing;
+    running = false;
+    assert_true(rig_text_parse(&program, "text", asks, strlen(asks), error, sizeof(error)));
+    struct rig_exec *exec =
+        rig_exec_create(&(struct rig_options){.subject = &subject, .judge = true});
+    assert_non_null(exec);
+    const struct rig_verdict verdict = rig_exec_run(exec, &program);
+    rig_exec_destroy(exec);
+    assert_true(verdict.found);
+    assert_string_equal(rig_clause_info(verdict.clause)->id, "D84");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +240,7 @@ int main(void)
         cmocka_unit_test(other_blocks_are_compared_until_it_was_so_much),
         cmocka_unit_test(crowds_come_until_there_were_so_many_heaps),
         cmocka_unit_test(free_memory_is_zeroed_until_it_was_so_much),
+        cmocka_unit_test(a_page_that_is_held_after_the_last_reset_is_a_finding),
         cmocka_unit_test(pages_are_work_of_a_sweep),
         cmocka_unit_test(refusals_are_looked_at_until_so_many_calls_were_made),
     };

@@ -12,7 +12,7 @@ line, written as JSON. NAMED lists mutants that nothing can or need notice, with
 name and reason. A name is what stays when other lines change: file, function, text of the line, what
 was there, what stands there now, and which of several such it is. What a macro's body says is left alone, and so are assertions: a weaker one
 passes wherever the right one does. So are constants that fill a variable for a call to overwrite, the
-comparison in `a < b ? a : b`, more room in an array, what is said to sanitizers, which are not there,
+comparison in `a < b ? a : b` with casts or without, more room in an array, what is said to sanitizers, which are not there,
 and how numbers are joined to be mixed.
 """
 import ctypes
@@ -54,6 +54,13 @@ def file_offset(location):
     cindex.conf.lib.clang_getFileLocation(location, ctypes.byref(at), ctypes.byref(line),
                                           ctypes.byref(column), ctypes.byref(offset))
     return (cindex.File(at).name if at else None), line.value, offset.value
+
+
+def without_cast(node):
+    """The expression itself."""
+    while node.kind in (Kind.CSTYLE_CAST_EXPR, Kind.UNEXPOSED_EXPR, Kind.PAREN_EXPR):
+        node = list(node.get_children())[-1]
+    return node
 
 
 class Source:
@@ -148,7 +155,7 @@ class Source:
         token, at = self.token_of(sides[0])
         compared, chosen = (sorted("".join(self.text[file_offset(node.extent.start)[2]:
                                                      file_offset(node.extent.end)[2]].decode().split())
-                                   for node in nodes)
+                                   for node in map(without_cast, nodes))
                             for nodes in (sides[0].get_children(), sides[1:]))
         if token in ("<", "<=", ">", ">=") and compared == chosen:
             self.choices.add(at)

@@ -73,7 +73,7 @@ int small_sign(int value)
 
 int small_least(int left, int right)
 {
-    return left < right ? left : right;
+    return left < right ? (int)left : right;
 }
 
 int small_room(void)

@@ -407,6 +407,40 @@ static void a_build_id_is_the_first_that_fits(void **state)
     }
 }
 
+/* ---- notes of other tools ---- */
+
+static size_t note_put(char *notes, size_t at, uint32_t name_bytes, uint32_t bytes, uint32_t type,
+                       const char *name)
+{
+    const ElfW(Nhdr) header = {name_bytes, bytes, type};
+    memcpy(notes + at, &header, sizeof(header));
+    at += sizeof(header);
+    (void)snprintf(notes + at, 16, "%s", name);
+    at += (name_bytes + 3u) & ~(size_t)3;
+    memset(notes + at, (int)(0x40 + bytes), bytes);
+    return at + ((bytes + 3u) & ~(size_t)3);
+}
+
+/* Another note comes first, of any length; behind the build's own nothing is looked at. */
+static void a_build_id_behind_another_note_is_found(void **state)
+{
+    char notes[128];
+    uint8_t id[NTH_BUILD_ID_BYTES];
+    (void)state;
+    for (uint32_t name_bytes = 0; name_bytes < 10; name_bytes++) {
+        for (uint32_t bytes = 0; bytes < 10; bytes++) {
+            memset(notes, 0, sizeof(notes));
+            const size_t first = note_put(notes, 0, name_bytes, bytes, 77, "another");
+            const size_t end = note_put(notes, first, 4, 20, NT_GNU_BUILD_ID, "GNU");
+            assert_int_equal(nth_elf_build_id(notes, end, id), 20);
+            assert_memory_equal(id, notes + end - 20, 20);
+            for (size_t less = end - 1; less > 0; less--) {
+                assert_int_equal(nth_elf_build_id(notes, less, id), 0);
+            }
+        }
+    }
+}
+
 static void name_of(const struct elf_copy *elf, uintptr_t offset, char *name, size_t bytes,
                     size_t *distance)
 {
@@ -735,6 +769,7 @@ int main(void)
         TEST(a_hook_may_load_modules),
         TEST(a_note_that_is_no_build_id_is_none),
         TEST(a_build_id_is_the_first_that_fits),
+        TEST(a_build_id_behind_another_note_is_found),
         TEST(a_file_is_believed_by_its_build_id),
         TEST(a_stripped_file_names_what_it_exports),
         TEST(a_longer_name_is_cut_to_its_room),

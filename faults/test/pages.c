@@ -360,6 +360,31 @@ static void less_is_one_page(void **state)
     assert_int_equal(fault_run_now()->lies, 2);
 }
 
+/* Of what was cut off nobody gets what holds core's own tables (D83). */
+static void the_tables_of_a_short_region_are_not_given(void **state)
+{
+    struct fault_plan lie = {.kind = FAULT_PLAN_LESS, .n = 1, .calls = 1u << NTH_PAGE_RESERVE};
+    const struct nth_site *descriptor = site_named("segment.descriptor", NTH_PAGE_COMMIT);
+    const struct nth_site *segment = site_named("segment", NTH_PAGE_RESERVE);
+    void *place = NULL;
+    (void)state;
+    assert_int_equal(pages->reserve(pages->self, segment, GRANULE, &place), NTH_SEAM_OK);
+    assert_int_equal(pages->commit(pages->self, descriptor, place, PAGE, FALSE), NTH_SEAM_OK);
+    fault_plan_set(FAULT_LAYER_PROGRAM, &lie);
+    char *cut = reserve(4 * GRANULE);
+    fault_plan_set(FAULT_LAYER_PROGRAM, NULL);
+    assert_int_equal(pages->commit(pages->self, descriptor, cut + 2 * GRANULE + PAGE, PAGE, FALSE),
+                     NTH_SEAM_OK);
+    assert_ptr_equal(reserve(GRANULE), cut + GRANULE);
+    assert_int_equal(fault_run_now()->refusals, 1);
+    for (unsigned idx = 2; idx < 4; idx++) {
+        assert_int_equal(pages->reserve(pages->self, segment, GRANULE, &place), NTH_SEAM_REFUSED);
+        assert_int_equal(fault_run_now()->refusals, idx);
+    }
+    assert_ptr_equal(reserve(GRANULE), cut + 4 * GRANULE);
+    assert_int_equal(fault_run_now()->refusals, 3);
+}
+
 /* Rubbish in new pages, told of or in secret. */
 static void new_pages_have_rubbish_in_them(void **state)
 {
@@ -450,6 +475,7 @@ int main(void)
         TEST(a_wrong_place_is_upon_what_a_heap_has),
         TEST(a_lie_is_told_where_it_is_asked_for),
         TEST(less_is_one_page),
+        TEST(the_tables_of_a_short_region_are_not_given),
         TEST(new_pages_have_rubbish_in_them),
         cmocka_unit_test(an_arena_takes_its_limit_and_little_more),
     };

@@ -373,6 +373,23 @@ static void many_segments_come_and_go(void **state)
     assert_non_null(HeapAlloc(heap, 0, 0x7E000));
 }
 
+#define STEP_MAX ((SIZE_T)0x100000) /* D80: what is committed at once, beyond what is needed */
+#define MUCH ((SIZE_T)0x2800000)    /* a sixteenth of it is 2.5 MiB */
+
+static void a_large_heap_grows_by_a_mebibyte_at_a_time(void **state)
+{
+    (void)state;
+    const SIZE_T size = 0xF000;
+    HANDLE heap = HeapCreate(0, 0, 0);
+    SIZE_T widest = 0;
+    for (SIZE_T before = committed(heap), now = before; now < MUCH; before = now) {
+        assert_non_null(HeapAlloc(heap, 0, size));
+        now = committed(heap);
+        widest = now - before > widest ? now - before : widest;
+    }
+    assert_in_range(widest, STEP_MAX, STEP_MAX + 2 * size);
+}
+
 /* ---- large blocks ---- */
 
 #define LARGE ((SIZE_T)0x90000)
@@ -498,6 +515,7 @@ int main(void)
         OVER_BOTH(pages_go_back_and_come_again),
         OVER_BOTH(a_fixed_heap_fills_to_its_last_byte),
         OVER_BOTH(many_segments_come_and_go),
+        OVER_BOTH(a_large_heap_grows_by_a_mebibyte_at_a_time),
         OVER_ARENA(the_last_pages_serve_as_well),
         OVER_ARENA(large_blocks_keep_their_bytes_where_pages_cannot_move),
         OVER_ARENA(large_blocks_keep_their_bytes_where_pages_move),

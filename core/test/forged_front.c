@@ -590,6 +590,13 @@ static void slot_has_a_free_block_before(struct forge_scene *scene)
     nth_tag_previous_free(slot.region, slot.offset, true);
 }
 
+/* Where the chunk begins the map has no start. */
+static void map_denies_the_chunk(struct forge_scene *scene)
+{
+    const struct nth_chunk chunk = chunk_at(scene, OWN_CHUNK);
+    nth_block_erase(chunk.region, chunk.offset);
+}
+
 static void map_has_a_start_in_a_slot(struct forge_scene *scene)
 {
     const struct nth_block slot = forge_block(scene->heap, scene->blocks[OWN]);
@@ -784,6 +791,7 @@ LEAVING(class_begins_nowhere)
 LEAVING(first_has_a_previous)
 LEAVING(all_are_free)
 LEAVING(none_is_free)
+LEAVING(map_denies_the_chunk)
 LEAVING(one_of_a_full_one_is_free)
 LEAVING(full_chunk_has_a_next)
 LEAVING(full_chunk_has_a_previous)
@@ -805,6 +813,8 @@ static void a_thread_without_magazine_meets_the_same(void **state)
         CHUNK_ROW(busy_slot_is_listed_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK,
                   "chunk.free"),
         CHUNK_ROW(all_are_free_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.free"),
+        ROW(map_denies_the_chunk_to_one_that_leaves, RIG_HEAP_FREE, 0, OWN, OWN_CHUNK,
+            NTH_CORRUPT_BLOCK_MAP, "block.tag"),
         CHUNK_ROW(none_is_free_to_one_that_leaves, RIG_HEAP_FREE, OWN, OWN_CHUNK, "chunk.link"),
         CHUNK_ROW(one_of_a_full_one_is_free_to_one_that_leaves, RIG_HEAP_FREE, FULL, FULL_CHUNK,
                   "chunk.info"),

@@ -6,7 +6,9 @@
 
 #include <string.h>
 
+#include "map.h"
 #include "page.h"
+#include "region.h"
 
 #define FIRST_BYTES ((SIZE_T)0x90001)
 #define SECOND_BYTES ((SIZE_T)0x300001)
@@ -98,10 +100,30 @@ static void a_large_block_does_without_room_that_cannot_be_had(void **state)
     restore_pages();
 }
 
+/* Up to the last page of what is reserved for it, and not beyond. */
+static void a_large_block_grows_to_the_end_of_its_room(void **state)
+{
+    (void)state;
+    HANDLE heap = rig_heap_new();
+    uint8_t *block = rig_block_new(heap, FIRST_BYTES);
+    const struct nth_region *region = nth_map_find(block);
+    assert_non_null(region);
+    const SIZE_T room = (SIZE_T)((const uint8_t *)nth_region_place(region, region->bytes) - block);
+    assert_true(room > FIRST_BYTES);
+    assert_null(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, room + 1));
+    assert_ptr_equal(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, room), block);
+    assert_int_equal(region->committed_pages * NTH_PAGE_BYTES, region->bytes);
+    block[room - 1] = 1;
+    assert_true(HeapFree(heap, 0, block));
+    assert_true(HeapDestroy(heap));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(pages_that_may_not_move_are_copied, rig_setup,
+                                        rig_teardown),
+        cmocka_unit_test_setup_teardown(a_large_block_grows_to_the_end_of_its_room, rig_setup,
                                         rig_teardown),
         cmocka_unit_test_setup_teardown(a_large_block_does_without_room_that_cannot_be_had,
                                         rig_setup, rig_teardown),

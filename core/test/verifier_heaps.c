@@ -745,6 +745,8 @@ static void allocations_and_operations_can_be_looked_at(void **state)
     seen = (struct seen){.count = 0};
     assert_int_equal(nth_verifier_operations(block + 50, see_operation, &seen), 1);
     assert_ptr_equal(seen.last, block); /* its allocation; the free is found by the exact address */
+    assert_int_equal(nth_verifier_operations(block + BYTES - 1, see_operation, &seen), 1);
+    assert_int_equal(nth_verifier_operations(block + BYTES, see_operation, &seen), 0);
     seen.count = 0;
     assert_int_equal(nth_verifier_operations(block, see_operation, &seen), 2);
     seen.count = 0;

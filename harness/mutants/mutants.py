@@ -36,7 +36,8 @@ SWAPS = {
 }
 UNARY = {"!": "", "~": "", "-": "", "++": "--", "--": "++"}
 ASSERTIONS = ("NTH_ASSERT", "assert", "static_assert")
-SAID = ("nth_poison", "nth_unpoison", "nth_forget")  # to sanitizers
+SAID = ("nth_poison", "nth_unpoison", "nth_forget", "nth_block_hand_out", "nth_block_take_back",
+        "nth_mark_guard")  # to sanitizers
 MIXERS = ("nth_mix", "nth_seal_key")
 TRUTHS = {"true": "false", "false": "true"}
 CONDITIONS = (Kind.IF_STMT, Kind.WHILE_STMT, Kind.DO_STMT, Kind.FOR_STMT, Kind.CONDITIONAL_OPERATOR)
@@ -254,7 +255,7 @@ class Source:
             if child.kind == Kind.CALL_EXPR and child.spelling in SAID:
                 continue
             if child.kind == Kind.FUNCTION_DECL:
-                if not (child.is_definition() and self.is_here(child)):
+                if not (child.is_definition() and self.is_here(child)) or child.spelling in SAID:
                     continue
                 name, inner = child.spelling, 0
                 self.fill(child)

@@ -311,7 +311,14 @@ fi
 # ---- Core as it is survives everything ------------------------------------------------------------
 
 work=$dir/runs/$$
-trap 'kill -TERM "${!pids[@]}" 2>/dev/null || true; rm -rf "$dir"/list*".$$" "$work"' EXIT
+# Whoever of them has ended by now is no matter.
+children_end() {
+    local pid
+    for pid in "${!pids[@]}"; do
+        kill -TERM "$pid" 2>/dev/null || true
+    done
+}
+trap 'children_end; rm -rf "$dir"/list*".$$" "$work"' EXIT
 mkdir -p "$work"
 original_libraries
 killers_measure
@@ -412,11 +419,8 @@ trial() {
 
 stopped=no
 finish() {
-    local pid
     stopped=yes
-    for pid in "${!pids[@]}"; do
-        kill -TERM "$pid" 2>/dev/null || true
-    done
+    children_end
 }
 trap finish INT TERM
 

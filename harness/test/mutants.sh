@@ -275,6 +275,31 @@ if grep -q ' 0 known before' "$dir/again" || grep -q ', 0 tried now' "$dir/again
 fi
 grep -Eq "^all +$count .* 2 +0 +[0-9.]+\$" "$dir/again" || fail 'some were not tried in the end'
 
+# Ended while it measures its killers, it leaves none of them behind.
+# shellcheck disable=SC2016 # the killer's own
+printf '#!/bin/sh\necho $$ >%s\nexec sleep 600\n' "$dir/slow.pid" >"$dir/slow"
+chmod +x "$dir/slow"
+printf 'slow\tlibsmall.so.0\t%s\n' "$dir/slow" >>"$project/killers"
+"$source/ci/mutants.sh" --project "$project" --jobs 1 >"$dir/early" 2>&1 &
+pid=$!
+until [ -s "$dir/slow.pid" ]; do
+    sleep 0.05
+    kill -0 "$pid" || fail 'it ended by itself before it ran the slow killer'
+done
+slow=$(<"$dir/slow.pid")
+kill -0 "$slow" || fail 'the slow killer is not there to be left behind'
+kill -TERM "$pid"
+wait "$pid" && fail 'ended while it measures: exit status 0'
+for _ in {1..200}; do
+    kill -0 "$slow" 2>/dev/null || break
+    sleep 0.05
+done
+if kill -0 "$slow" 2>/dev/null; then
+    kill -KILL "$slow"
+    fail 'ended while it measures: a killer was left behind'
+fi
+sed -i '$d' "$project/killers"
+
 cp "$project/named" "$dir/named"
 printf 'small\tsmall_spent\tvolatile int left = 3;\t3\t5\t1\tno such mutant\n' >>"$project/named"
 status=0

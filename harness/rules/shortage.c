@@ -12,12 +12,6 @@ static bool same(const struct rig_holdings *a, const struct rig_holdings *b)
            a->reservation_count == b->reservation_count;
 }
 
-static bool holds_nothing(const struct rig_holdings *holdings)
-{
-    return (holdings->reserved_bytes | holdings->committed_bytes | holdings->reservation_count) ==
-           0;
-}
-
 /* A filter allocates and frees on its own account, a routine's pages are its owner's, and a
  * multiple call keeps what it could do. */
 static bool must_be_as_before(const struct rig_step *step)
@@ -72,7 +66,7 @@ void rig_rules_shortage(struct rig_judge *judge, const struct rig_step *step)
 {
     const struct rig_refusal *refusal = &step->refusal;
     if (step->op == RIG_OP_PLAN && step->phase == RIG_PHASE_END) {
-        CLAUSE(D84, step->held_known, holds_nothing(&step->held_after));
+        CLAUSE(D84, step->held_known, rig_holds_nothing(&step->held_after));
     }
     CLAUSE(D85, step->again && step->again_known && !rig_refused(step),
            step->op == RIG_OP_SECTION_INIT ? !rig_raised_any(step) : !rig_failed(step));

@@ -274,7 +274,7 @@ struct rig_verdict rig_exec_end(struct rig_exec *exec)
     }
     rig_watch_reset(exec);
     exec->subject->reset(0);
-    (void)(exec->verdict.found || exec->ended || rig_plans_given_back(exec));
+    (void)(exec->verdict.found || rig_plans_given_back(exec));
     return exec->verdict;
 }
 

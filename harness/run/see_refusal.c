@@ -397,8 +397,9 @@ bool rig_plans_given_back(struct rig_exec *exec)
         return true;
     }
     const struct rig_holdings left = subject->holdings();
-    const bool nothing = (left.reserved_bytes | left.committed_bytes | left.reservation_count) == 0;
-    if (nothing && exec->planning.over.kind == FAULT_PLAN_NONE) {
+    /* Of a run that nobody judges it is a bug of the rig, as of one whose process has ended. */
+    RIG_CHECK((exec->options.judge && !exec->ended) || left.reservation_count == 0);
+    if (exec->ended || (rig_holds_nothing(&left) && exec->planning.over.kind == FAULT_PLAN_NONE)) {
         return true; /* a run without a plan tells of it where there is something to tell */
     }
     const uint32_t idx = step->idx;

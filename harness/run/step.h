@@ -384,4 +384,11 @@ struct rig_step {
     size_t span_told; /* END: what HeapCompact returned */
 };
 
+/* A subject that has given everything back. */
+static inline bool rig_holds_nothing(const struct rig_holdings *holdings)
+{
+    return (holdings->reserved_bytes | holdings->committed_bytes | holdings->reservation_count) ==
+           0;
+}
+
 #endif
